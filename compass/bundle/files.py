@@ -1,0 +1,160 @@
+"""The files of a bundle, whether they lie in a directory or inside an uncompressed tar."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from compass.errors import InvalidInput
+
+MAX_MEMBERS = 100_000
+
+
+class BundleFiles(Protocol):
+    """Files by their path inside the bundle, ``/`` between the parts."""
+
+    def names(self) -> list[str]:
+        """Return every file's path, sorted."""
+
+    def size(self, name: str) -> int:
+        """Return a file's size in bytes."""
+
+    def open(self, name: str) -> BinaryIO:
+        """Return a seekable stream of one file; streams do not share a position."""
+
+
+class DirectoryFiles:
+    """The files below a directory; links that lead out of it are refused."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def names(self) -> list[str]:
+        """Return every file's path, sorted; what a run leaves beside the bundle is not part of it."""
+        return sorted(self._walk(self.root))
+
+    def _walk(self, folder: Path) -> Iterator[str]:
+        for path in folder.iterdir():
+            if (folder == self.root and path.name in ("compass-state", "release_backup")) or path.name == ".git":
+                continue
+            if path.is_dir() and not path.is_symlink():
+                yield from self._walk(path)
+            else:
+                yield path.relative_to(self.root).as_posix()
+
+    def _path(self, name: str) -> Path:
+        path = (self.root / name).resolve()
+        if not path.is_relative_to(self.root):
+            raise InvalidInput(
+                "read bundle file", self.root / name, found=f"a link to {path}", expected="a file inside"
+            )
+        if not path.is_file():
+            raise InvalidInput("read bundle file", self.root / name, found="no such file")
+        return path
+
+    def size(self, name: str) -> int:
+        """Return a file's size in bytes."""
+        return self._path(name).stat().st_size
+
+    def open(self, name: str) -> BinaryIO:
+        """Return a stream of one file."""
+        try:
+            return self._path(name).open("rb")
+        except OSError as error:
+            raise InvalidInput("read bundle file", self.root / name, found=error.strerror) from None
+
+
+class TarFiles:
+    """The files inside an uncompressed tar, read in place; ``prefix`` is the folder that all of them lie in."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._spans: dict[str, tuple[int, int]] = {}
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for member in tar:
+                    self._add(member)
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise InvalidInput("read bundle", path, found=str(error), expected="a whole tar archive") from None
+        end = path.stat().st_size
+        if any(start + size > end for start, size in self._spans.values()):
+            raise InvalidInput("read bundle", path, found="the archive is cut short", expected="a whole tar archive")
+        self._strip_common_folder()
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def _add(self, member: tarfile.TarInfo) -> None:
+        if member.isdir():
+            return
+        name = member.name.removeprefix("./")
+        if not member.isreg() or name.startswith("/") or ".." in name.split("/"):
+            raise InvalidInput("read bundle", self.path, found=f"{member.name!r}, no plain file inside")
+        if len(self._spans) >= MAX_MEMBERS:
+            raise InvalidInput("read bundle", self.path, found=f"more than {MAX_MEMBERS} files")
+        if name in self._spans:
+            raise InvalidInput("read bundle", self.path, found=f"{name!r} twice")
+        self._spans[name] = (member.offset_data, member.size)
+
+    def _strip_common_folder(self) -> None:
+        tops = {name.partition("/")[0] for name in self._spans}
+        if len(tops) == 1 and all("/" in name for name in self._spans):
+            self._spans = {name.partition("/")[2]: span for name, span in self._spans.items()}
+
+    def names(self) -> list[str]:
+        """Return every file's path, sorted."""
+        return sorted(self._spans)
+
+    def _span(self, name: str) -> tuple[int, int]:
+        try:
+            return self._spans[name]
+        except KeyError:
+            raise InvalidInput("read bundle file", f"{self.path}:{name}", found="no such file") from None
+
+    def size(self, name: str) -> int:
+        """Return a file's size in bytes."""
+        return self._span(name)[1]
+
+    def open(self, name: str) -> BinaryIO:
+        """Return a stream of one file, reading the archive in place."""
+        start, size = self._span(name)
+        return io.BufferedReader(_Slice(self.path, start, size), 1 << 20)
+
+
+class _Slice(io.RawIOBase):
+    """A part of a file as a stream of its own."""
+
+    def __init__(self, path: Path, start: int, size: int) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._start, self._size, self._at = start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        room = max(0, min(len(buffer), self._size - self._at))
+        self._file.seek(self._start + self._at)
+        count = self._file.readinto(memoryview(buffer)[:room]) or 0
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -1,0 +1,1 @@
+"""The inventory, and what turns it into Prefect deployments."""

@@ -1,0 +1,1 @@
+"""The Prefect flows: order, branches, rollback; and the front door, cli.py."""

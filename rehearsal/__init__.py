@@ -1,0 +1,1 @@
+"""A simulated site: what a cluster does, without a cluster."""
