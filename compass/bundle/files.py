@@ -83,7 +83,7 @@ class TarFiles:
         except (tarfile.TarError, OSError, EOFError) as error:
             raise InvalidInput("read bundle", path, found=str(error), expected="a whole tar archive") from None
         end = path.stat().st_size
-        if any(start + size > end for start, size in self._spans.values()):
+        if not _ends_as_a_tar(path) or any(start + size > end for start, size in self._spans.values()):
             raise InvalidInput("read bundle", path, found="the archive is cut short", expected="a whole tar archive")
         self._strip_common_folder()
 
@@ -125,6 +125,13 @@ class TarFiles:
         """Return a stream of one file, reading the archive in place."""
         start, size = self._span(name)
         return io.BufferedReader(_Slice(self.path, start, size), 1 << 20)
+
+
+def _ends_as_a_tar(path: Path) -> bool:
+    """Tell whether the end marker is there: two blocks of zeros (POSIX.1-2017, pax, ustar interchange format)."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 1024))
+        return file.read() == bytes(1024)
 
 
 class _Slice(io.RawIOBase):

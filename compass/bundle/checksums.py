@@ -1,0 +1,73 @@
+"""Checksums of a bundle's files, and the digest of the whole."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from compass.bundle.files import BundleFiles
+from compass.digests import CHUNK_BYTES, Digest, digest_of
+from compass.errors import InvalidInput
+from compass.progress import Progress
+
+_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+
+
+def parse_checksums(text: str, where: str) -> dict[str, str]:
+    """Return path to sha256 from lines as ``sha256sum`` writes them.
+
+    Raises:
+        InvalidInput: a line does not fit, or a path is there twice.
+    """
+    sums: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        match = _LINE.fullmatch(line)
+        if not match or match[2] in sums:
+            raise InvalidInput(
+                "read", f"{where}, line {number}", found=repr(line[:80]), expected="'<sha256>  <path>', once"
+            )
+        sums[match[2]] = match[1]
+    return sums
+
+
+def write_checksums(sums: Mapping[str, str]) -> str:
+    """Return the lines for ``sums``, sorted by path; the inverse of ``parse_checksums``."""
+    return "".join(f"{sums[path]}  {path}\n" for path in sorted(sums))
+
+
+def bundle_digest(sums: Mapping[str, str]) -> Digest:
+    """Return the digest of the whole bundle: that of its checksum lines."""
+    return digest_of(write_checksums(sums).encode())
+
+
+def sum_files(files: BundleFiles, names: list[str], progress: Progress) -> dict[str, str]:
+    """Return the sha256 of each file, reading each once."""
+    progress.begin("verify bundle", sum(files.size(x) for x in names), "bytes")
+    sums: dict[str, str] = {}
+    for name in names:
+        hasher = hashlib.sha256()
+        with files.open(name) as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                hasher.update(chunk)
+                progress.advance("verify bundle", len(chunk))
+        sums[name] = hasher.hexdigest()
+    return sums
+
+
+def compare_sums(found: Mapping[str, str], expected: Mapping[str, str], where: str) -> None:
+    """Check that the bundle holds just what its checksums say.
+
+    Raises:
+        InvalidInput: a file differs, is missing, or is not listed; the first is named, and how many more.
+    """
+    wrong = [f"{path} is missing" for path in sorted(expected.keys() - found.keys())]
+    wrong += [f"{path} is not listed" for path in sorted(found.keys() - expected.keys())]
+    wrong += [
+        f"{path} has sha256 {found[path]}, not {expected[path]}"
+        for path in sorted(found.keys() & expected.keys())
+        if found[path] != expected[path]
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise InvalidInput("verify bundle", where, found=wrong[0] + more, do="copy the bundle again from its source")

@@ -1,0 +1,137 @@
+"""Who owns which field: managedFields read as sets of paths, and what to take over from earlier tools.
+
+Source: kubernetes.io, reference, Server-Side Apply; sigs.k8s.io/structured-merge-diff, fieldpath (FieldsV1).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+# What kubectl wrote before, by the old scripts or by hand, is taken over: nobody else will ever let go of it.
+EARLIER_MANAGERS = frozenset(
+    {
+        "kubectl", "kubectl-client-side-apply", "kubectl-create", "kubectl-edit", "kubectl-patch", "kubectl-replace",
+        "kubectl-set", "kubectl-rollout", "kubectl-last-applied", "before-first-apply", "OpenAPI-Generator",
+    }
+)  # fmt: skip
+Path = tuple[str, ...]
+
+
+def _entries(live: dict[str, Any]) -> list[dict[str, Any]]:
+    entries = (live.get("metadata") or {}).get("managedFields") or []
+    return [x for x in entries if isinstance(x, dict)]
+
+
+def is_earlier(entry: dict[str, Any]) -> bool:
+    """Tell whether an entry of managedFields was left by an earlier tool (status is never one's to take)."""
+    return entry.get("manager") in EARLIER_MANAGERS and not entry.get("subresource") and not _only_status(entry)
+
+
+def _only_status(entry: dict[str, Any]) -> bool:
+    return set(entry.get("fieldsV1") or {}) == {"f:status"}
+
+
+def has_earlier_owner(live: dict[str, Any]) -> bool:
+    """Tell whether an earlier tool still owns fields of an object."""
+    return any(is_earlier(x) for x in _entries(live))
+
+
+def taken_over(live: dict[str, Any], manager: str) -> list[dict[str, Any]]:
+    """Return managedFields in which ``manager`` applies what earlier tools owned.
+
+    Fields known under another API version stay with their owner: their paths may mean something else.
+    """
+    entries = copy.deepcopy(_entries(live))
+    ours = next((x for x in entries if x.get("manager") == manager and x.get("operation") == "Apply"), None)
+    earlier = [x for x in entries if is_earlier(x)]
+    if not earlier:
+        return entries
+    version = (ours or earlier[0]).get("apiVersion")
+    taken = [x for x in earlier if x.get("apiVersion") == version]
+    fields: dict[str, Any] = ours.get("fieldsV1") or {} if ours else {}
+    for entry in taken:
+        fields = _union(fields, entry.get("fieldsV1") or {})
+    kept = [x for x in entries if x is not ours and not any(x is y for y in taken)]
+    mine = {**(ours or taken[0]), "manager": manager, "operation": "Apply", "apiVersion": version, "fieldsV1": fields}
+    return [mine, *kept]
+
+
+def _union(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(left)
+    for key, value in right.items():
+        merged[key] = _union(merged[key], value) if key in merged else value
+    return merged
+
+
+def without_earlier_leftovers(dry_run: dict[str, Any], manager: str) -> dict[str, Any]:
+    """Return a dry run's result as it will be once earlier tools' fields are taken over.
+
+    A field that only an earlier tool owns, and that the new manifest does not have, stays in a dry run; the real
+    apply, after the take-over, removes it.
+    """
+    entries = _entries(dry_run)
+    earlier = [x for x in entries if is_earlier(x)]
+    if not earlier:
+        return dry_run
+    kept: set[Path] = set()
+    for entry in entries:
+        if not is_earlier(entry):
+            kept |= _with_parents(field_paths(entry.get("fieldsV1") or {}))
+    predicted = copy.deepcopy(dry_run)
+    leftovers = {p for entry in earlier for p in field_paths(entry.get("fieldsV1") or {})} - kept
+    for path in sorted(leftovers, key=len, reverse=True):
+        _remove(predicted, path, kept)
+    return predicted
+
+
+def field_paths(fields: dict[str, Any], above: Path = ()) -> Iterator[Path]:
+    """Yield each owned path of a FieldsV1 set; steps keep their prefix (``f:``, ``k:``, ``v:``)."""
+    for key, below in fields.items():
+        if key == ".":
+            yield above
+        elif below:
+            yield from field_paths(below, (*above, key))
+        else:
+            yield (*above, key)
+
+
+def _with_parents(paths: Iterator[Path]) -> set[Path]:
+    return {path[:length] for path in paths for length in range(1, len(path) + 1)}
+
+
+def _remove(value: Any, path: Path, kept: set[Path]) -> None:
+    """Remove what ``path`` leads to, unless something below it is kept."""
+    holder = _follow(value, path[:-1])
+    if holder is None or any(k[: len(path)] == path for k in kept):
+        return
+    step = path[-1]
+    if step.startswith("f:") and isinstance(holder, dict):
+        holder.pop(step[2:], None)
+    elif isinstance(holder, list):
+        holder[:] = [x for x in holder if not _is_item(x, step)]
+
+
+def _follow(value: Any, path: Sequence[str]) -> Any:
+    for step in path:
+        if step.startswith("f:") and isinstance(value, dict):
+            value = value.get(step[2:])
+        elif isinstance(value, list):
+            value = next((x for x in value if _is_item(x, step)), None)
+        else:
+            return None
+    return value
+
+
+def _is_item(item: Any, step: str) -> bool:
+    wanted: Any = json.loads(step[2:]) if step[:2] in ("k:", "v:") else {}
+    if step.startswith("k:"):
+        return isinstance(item, dict) and all(_key_value(item, key) == value for key, value in wanted.items())
+    return step.startswith("v:") and bool(item == wanted)
+
+
+def _key_value(item: dict[str, Any], key: str) -> Any:
+    # The API server keys ports by protocol, which may be left out where it is TCP.
+    return item.get(key, "TCP" if key == "protocol" else None)

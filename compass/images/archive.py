@@ -1,0 +1,154 @@
+"""The images of a bundle's archives, brought into a layout: each archive is read once, as a stream."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import BinaryIO
+
+from compass.bundle.files import BundleFiles
+from compass.digests import Digest, digest_of_stream
+from compass.errors import InvalidInput
+from compass.images.assemble import Assembled, Assembler
+from compass.images.content import Compressing, Content, Known, Mistaken, Passing, read_content
+from compass.images.layout import Layout
+from compass.images.manifests import stored_image
+from compass.images.members import DID
+from compass.images.model import StoredImage
+from compass.names import ImageName
+from compass.progress import Progress
+
+STEP = "read images"
+_NO_DIGESTS: Mapping[str, Digest] = {}
+
+
+def survey(open_archive: Callable[[], BinaryIO], where: str) -> list[tuple[ImageName, Digest]]:
+    """Return the names and config digests of an archive's images; nothing is written, layers are not looked at.
+
+    Raises:
+        InvalidInput: the archive is bad; ``where`` names it.
+    """
+    with open_archive() as stream:
+        content = read_content(stream, where, Passing(), lambda _: None)
+    images = Assembler(content).images()
+    return [(name, config) for image in images for name in image.names for config in image.config_digests]
+
+
+def normalise(
+    files: BundleFiles,
+    names: list[str],
+    layout: Layout,
+    progress: Progress,
+    *,
+    workers: int | None = None,
+    digests: Mapping[str, Digest] = _NO_DIGESTS,
+) -> dict[str, list[StoredImage]]:
+    """Bring the images of archives into a layout and return them by archive name.
+
+    An archive read before is found again by its sha256; ``digests`` are those already known from checking the
+    bundle's checksums, others are taken here.  As many archives as there are ``workers`` (default: processors)
+    are read at a time.
+
+    Raises:
+        InvalidInput: an archive is bad; nothing of it is left in the layout.
+        StepFailed: the disk said no.
+    """
+    run = _Run(files, layout, progress, digests)
+    progress.begin(STEP, sum(files.size(name) for name in names), "bytes")
+    with ThreadPoolExecutor(max_workers=max(1, min(workers or os.cpu_count() or 1, len(names)))) as pool:
+        # The largest first: a large one that begins last would be waited for alone.
+        order = sorted(names, key=files.size, reverse=True)
+        futures = {name: pool.submit(run.archive, name) for name in order}
+        _wait(futures, run.stop)
+    return {name: futures[name].result() for name in names}
+
+
+def _wait(futures: dict[str, Future[list[StoredImage]]], stop: threading.Event) -> None:
+    """Wait for all; after the first failure the others end soon, and that failure is raised."""
+    try:
+        done, rest = wait(futures.values(), return_when=FIRST_EXCEPTION)
+    except BaseException:
+        stop.set()
+        raise
+    if failed := next((future for future in done if future.exception()), None):
+        stop.set()
+        for future in rest:
+            future.cancel()
+        failed.result()
+
+
+class _Stopped(Exception):  # noqa: N818 - no failure of its own
+    """Another archive failed."""
+
+
+class _Run:
+    """What the threads of one ``normalise`` share."""
+
+    def __init__(self, files: BundleFiles, layout: Layout, progress: Progress, digests: Mapping[str, Digest]) -> None:
+        self._files, self._layout, self._progress, self._digests = files, layout, progress, digests
+        self._known: Known = {}
+        self.stop = threading.Event()
+
+    def archive(self, name: str) -> list[StoredImage]:
+        """Return the images of one archive, from the index or by reading it."""
+        digest = self._digests.get(name) or self._digest(name)
+        if (images := self._layout.recall(digest)) is not None:
+            self._progress.advance(STEP, self._files.size(name))
+            return images
+        told = _Told(self._progress, self.stop)
+        try:
+            images = self._read(name, told, self._known)
+        except Mistaken:
+            images = self._read(name, told, {})
+        self._layout.remember(digest, images)
+        self._progress.advance(STEP, self._files.size(name) - told.high)
+        return images
+
+    def _digest(self, name: str) -> Digest:
+        with self._files.open(name) as stream:
+            return digest_of_stream(stream)
+
+    def _read(self, name: str, told: _Told, known: Known) -> list[StoredImage]:
+        where = f"{self._files}/{name}"
+        told.position = 0
+        with self._layout.batch() as batch:
+            store = Compressing(batch, known)
+            with self._files.open(name) as stream:
+                content = read_content(stream, where, store, told.watch)
+            images = self._assemble(content, batch.put)
+        self._known.update(store.compressed)  # only now are its blobs in their place
+        return [stored_image(name, self._layout, image.digest) for image in images for name in image.names]
+
+    def _assemble(self, content: Content, put: Callable[[bytes], Digest]) -> list[Assembled]:
+        assembler = Assembler(content)
+        images = assembler.images()
+        _check_one_name_each(images, content.where)
+        for data in assembler.documents.values():
+            put(data)
+        return images
+
+
+class _Told:
+    """Bytes of one archive told to the progress, never the same one twice."""
+
+    def __init__(self, progress: Progress, stop: threading.Event) -> None:
+        self._progress, self._stop = progress, stop
+        self.position = self.high = 0
+
+    def watch(self, piece: memoryview) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+        self.position += len(piece)
+        if self.position > self.high:
+            self._progress.advance(STEP, self.position - self.high)
+            self.high = self.position
+
+
+def _check_one_name_each(images: list[Assembled], where: str) -> None:
+    seen: set[ImageName] = set()
+    for name in (name for image in images for name in image.names):
+        if name in seen:
+            raise InvalidInput(DID, where, found=f"two images named {name}", expected="one")
+        seen.add(name)

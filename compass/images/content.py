@@ -1,0 +1,206 @@
+"""What one pass over an image archive leaves: small documents in memory, layers compressed in a layout."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from compass.digests import CHUNK_BYTES, Digest
+from compass.errors import InvalidInput
+from compass.images.compression import Compression, Expanded, Tap, compression_of, drain, gzip_compressor
+from compass.images.layout import Batch
+from compass.images.manifests import MAX_MANIFEST_BYTES
+from compass.images.members import BLOCK, DID, Link, Member, members
+
+MAX_DOCUMENTS_BYTES = 64 << 20
+MAX_LINKS = 32
+_BLOB_NAME = re.compile(r"blobs/sha256/([0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A blob of an archive that is in the layout now.
+
+    ``kept`` tells that it is there byte for byte; else it was a plain tar and ``digest`` is that of our gzip.
+    ``compression`` is empty for a blob that is neither (what an artifact carries).
+    """
+
+    digest: Digest
+    size: int
+    diff_id: Digest
+    compression: Compression
+    kept: bool
+
+
+Known = MutableMapping[tuple[str, int], Layer]
+
+
+class Mistaken(Exception):
+    """A layer was taken for one seen before, by its name and size, and is another one."""
+
+
+@dataclass
+class Content:
+    """Documents and layers by their names in the archive."""
+
+    where: str
+    documents: dict[str, bytes] = field(default_factory=dict)
+    layers: dict[str, Layer] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    held: int = 0
+
+    def resolve(self, name: str) -> str:
+        """Return the name of the file that a name stands for, links followed."""
+        for _ in range(MAX_LINKS):
+            if name not in self.links:
+                return name
+            name = self.links[name]
+        raise InvalidInput(DID, f"{self.where}: {name!r}", found="links that lead in a circle")
+
+    def document(self, name: str) -> bytes | None:
+        """Return a small JSON member; ``None`` when the archive has none of that name."""
+        return self.documents.get(self.resolve(name))
+
+    def layer(self, name: str) -> Layer | None:
+        """Return a layer; ``None`` when the archive has none of that name."""
+        return self.layers.get(self.resolve(name))
+
+
+class LayerStore(Protocol):
+    """Takes layers as they come by."""
+
+    def plain(self, member: Member, where: str) -> Layer:
+        """Take an uncompressed layer."""
+
+    def kept(self, member: Member, kind: Compression, where: str) -> Layer:
+        """Take a blob as it is."""
+
+
+class Compressing:
+    """Layers go into a batch of blobs; ``known`` are layers kept by earlier archives, by member name and size."""
+
+    def __init__(self, batch: Batch, known: Known) -> None:
+        self._batch, self._known = batch, known
+        self.compressed: dict[tuple[str, int], Layer] = {}
+
+    def plain(self, member: Member, where: str) -> Layer:
+        """Hash a layer and compress it on the way."""
+        if seen := self._known.get((member.name, member.size)):
+            return _hash_only(member, seen)
+        writer, compressor, diff = self._batch.writer(), gzip_compressor(), hashlib.sha256()
+
+        def take(piece: bytes | memoryview) -> None:
+            diff.update(piece)
+            if packed := compressor.compress(piece):
+                writer.write(packed)
+
+        take(member.head)
+        drain(member.rest, take)  # type: ignore[arg-type]
+        writer.write(compressor.flush())
+        layer = Layer(writer.finish(), writer.size, Digest(f"sha256:{diff.hexdigest()}"), "gzip", kept=False)
+        self.compressed[(member.name, member.size)] = layer
+        return layer
+
+    def kept(self, member: Member, kind: Compression, where: str) -> Layer:
+        """Copy a blob and hash what it expands to."""
+        writer, diff = self._batch.writer(), hashlib.sha256()
+        tap = Tap(member.head, member.rest, writer.write)
+        drain(Expanded(tap, kind, DID, where), diff.update)
+        drain(tap, lambda _: None)
+        return Layer(writer.finish(), writer.size, Digest(f"sha256:{diff.hexdigest()}"), kind, kept=True)
+
+
+class Passing:
+    """Layers are not looked at."""
+
+    def plain(self, member: Member, where: str) -> Layer:
+        """Pass it."""
+        return _UNREAD
+
+    def kept(self, member: Member, kind: Compression, where: str) -> Layer:
+        """Pass it."""
+        return _UNREAD
+
+
+_UNREAD = Layer(Digest(""), 0, Digest(""), "", kept=True)
+
+
+def _hash_only(member: Member, seen: Layer) -> Layer:
+    diff = hashlib.sha256(member.head)
+    drain(member.rest, diff.update)  # type: ignore[arg-type]
+    if f"sha256:{diff.hexdigest()}" != seen.diff_id:
+        raise Mistaken
+    return seen
+
+
+def read_content(stream: object, where: str, store: LayerStore, watch: Callable[[memoryview], None]) -> Content:
+    """Read an archive once, giving its layers to ``store``; ``watch`` sees the archive's bytes as they are read.
+
+    Raises:
+        InvalidInput: the archive is bad; archive and member are named.
+        Mistaken: as ``Compressing`` does.
+    """
+    head = stream.read(CHUNK_BYTES)  # type: ignore[attr-defined]
+    content = Content(where)
+    for member in members(Tap(head, stream, watch), head, where):  # type: ignore[arg-type]
+        if isinstance(member, Link):
+            content.links[member.name] = member.target
+        else:
+            _take(content, member, store)
+    return content
+
+
+def _take(content: Content, member: Member, store: LayerStore) -> None:
+    where = f"{content.where}: {member.name}"
+    if member.name in content.names:
+        raise InvalidInput(DID, where, found="the same member twice")
+    content.names.add(member.name)
+    kind, blob = compression_of(member.head), _BLOB_NAME.fullmatch(member.name)
+    if _is_tar(member.head):
+        layer = store.plain(member, where)
+        _check_blob_name(blob, layer.diff_id, where)
+        content.layers[member.name] = layer
+    elif _is_json(member.head) and member.size <= MAX_MANIFEST_BYTES:
+        _hold(content, member, blob, where)
+    elif kind or blob:
+        layer = store.kept(member, kind, where)
+        _check_blob_name(blob, layer.digest, where)
+        content.layers[member.name] = layer
+    elif _is_json(member.head):
+        raise InvalidInput(DID, where, found=f"{member.size} bytes", expected=f"at most {MAX_MANIFEST_BYTES}")
+
+
+def _hold(content: Content, member: Member, blob: re.Match[str] | None, where: str) -> None:
+    data = member.head + member.rest.read()
+    _check_blob_name(blob, Digest(f"sha256:{hashlib.sha256(data).hexdigest()}"), where)
+    content.documents[member.name] = data
+    content.held += len(data)
+    if content.held > MAX_DOCUMENTS_BYTES:
+        raise InvalidInput(DID, where, found=f"more than {MAX_DOCUMENTS_BYTES} bytes of JSON")
+
+
+def _check_blob_name(blob: re.Match[str] | None, found: Digest, where: str) -> None:
+    if blob and found and found != f"sha256:{blob[1]}":
+        raise InvalidInput(DID, where, found=f"content with digest {found}", expected=f"sha256:{blob[1]}")
+
+
+def _is_json(head: bytes) -> bool:
+    return head.lstrip()[:1] in (b"{", b"[")
+
+
+def _is_tar(head: bytes) -> bool:
+    """Tell whether a first block is a tar header by its checksum (POSIX.1-2017, pax), or the zeros of an empty tar."""
+    block = head[:BLOCK]
+    if len(block) < BLOCK:
+        return False
+    if block == bytes(BLOCK):
+        return True
+    field = block[148:156].strip(b" \0")
+    try:
+        return int(field, 8) == sum(block) - sum(block[148:156]) + 8 * 32
+    except ValueError:
+        return False
