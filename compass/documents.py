@@ -85,9 +85,10 @@ def load_yaml(text: str | bytes, where: str) -> Any:
     return documents[0] if documents else None
 
 
-def dump_yaml(value: Any) -> str:
-    """Return a value as YAML, keys in the order they have, as kubectl prints it."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096, default_flow_style=False)
+def dump_yaml(value: Any, *, sort_keys: bool = False) -> str:
+    """Return a value as YAML in block style, keys in the order they have unless sorted."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=sort_keys, allow_unicode=True, width=4096)
+    return text
 
 
 def parse_document(model: type[D], value: Any, where: str) -> D:

@@ -133,6 +133,24 @@ def drop_init_containers(item: Desired, names: Sequence[str]) -> Desired:
     return Desired(item.component, item.source, manifest)
 
 
+def move_images(item: Desired, source: str, registry: str) -> Desired:
+    """Return the object with images of the build registry ``source`` taken from the site's ``registry``."""
+    prefix = f"{source}/"
+    if not source or not any(str(x.get("image", "")).startswith(prefix) for x in _containers(item.manifest)):
+        return item
+    manifest = copy.deepcopy(item.manifest)
+    for container in _containers(manifest):
+        if str(container.get("image", "")).startswith(prefix):
+            container["image"] = f"{registry}/{container['image'].removeprefix(prefix)}"
+    return Desired(item.component, item.source, manifest)
+
+
+def _containers(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    spec = pod_spec(manifest) or {}
+    listed = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    return [x for x in listed if isinstance(x, dict)]
+
+
 def pod_spec(manifest: dict[str, Any]) -> dict[str, Any] | None:
     """Return the pod spec inside a workload, ``None`` for what makes no pods."""
     if manifest.get("kind") not in _WORKLOADS:
@@ -146,17 +164,17 @@ def pod_spec(manifest: dict[str, Any]) -> dict[str, Any] | None:
     return here if isinstance(here, dict) else None
 
 
-def container_images(manifest: dict[str, Any], where: str) -> list[ImageName]:
-    """Return the images that a workload's containers ask for, init containers first.
+def container_images(manifest: dict[str, Any], where: str) -> dict[str, str]:
+    """Return the image that each of a workload's containers asks for, init containers first.
 
     Raises:
-        InvalidInput: a container has no image, or its name is wrong.
+        InvalidInput: a container has no name or image, or the image's name is wrong.
     """
-    spec = pod_spec(manifest) or {}
-    images = []
-    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
-        image = container.get("image") if isinstance(container, dict) else None
-        if not isinstance(image, str) or not image:
-            raise InvalidInput("read", where, found="a container without image", expected="an image name")
-        images.append(ImageName.parse(image))
+    images: dict[str, str] = {}
+    for container in _containers(manifest):
+        name, image = container.get("name"), container.get("image")
+        if not isinstance(name, str) or not isinstance(image, str) or not image:
+            raise InvalidInput("read", where, found="a container without name or image", expected="both")
+        ImageName.parse(image)
+        images[name] = image
     return images

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from compass.documents import Document
-from compass.errors import CompassError
 from compass.names import ImageName
 
+OTHER_IMAGE = "another image of the same name"
 Verdict = Literal["equal", "different", "not running", "unknown image"]
 
 
@@ -60,50 +60,44 @@ def digest_in(image_id: str) -> str:
     return digest if len(digest) == 71 else ""
 
 
-def same_image(text: str, other: str) -> bool:
-    """Tell whether two image names mean one image, whatever their host."""
-    try:
-        return ImageName.parse(text).short_path == ImageName.parse(other).short_path
-    except CompassError:
-        return False
-
-
 def judge_workload(
-    workload: str, wanted: Sequence[str], running: Sequence[RunningImage], expected: Mapping[str, frozenset[str]]
+    workload: str, wanted: Mapping[str, str], running: Sequence[RunningImage], expected: Mapping[str, frozenset[str]]
 ) -> list[Evidence]:
-    """Return the evidence for one workload.
+    """Return the evidence for one workload, a line per container and pod.
 
-    ``wanted`` are the image names of its manifest, ``expected`` the digests that prove each image of the bundle, by
-    repository and tag; every pod must run every wanted image with one of them.
+    ``wanted`` maps each container of its manifest to its image, ``expected`` each image of the bundle, by repository
+    and tag, to the digests that prove it.  Containers that only the pods have (injected ones) are not judged.
     """
     found: list[Evidence] = []
-    for image in dict.fromkeys(wanted):
+    for container, image in wanted.items():
         digests = expected.get(ImageName.parse(image).short_path)
-        pods = [x for x in running if x.image == image]
+        mine = [x for x in running if x.container == container]
         if digests is None:
-            found.append(Evidence(workload=workload, container="", image=image, verdict="unknown image",
-                                  reason="the bundle does not hold it"))  # fmt: skip
-        elif not pods:
-            found.append(Evidence(workload=workload, container="", image=image, verdict="not running",
-                                  expected=min(digests), reason=_others(running)))  # fmt: skip
+            found.append(_evidence(workload, container, image, "unknown image", reason="the bundle does not hold it"))
+        elif not mine:
+            found.append(_evidence(workload, container, image, "not running", expected=min(digests), reason="no pod"))
         else:
-            found += [_judge_container(workload, image, x, digests) for x in pods]
-    strays = [x for x in running if x.image not in wanted]
-    found += [
-        Evidence(workload=workload, container=x.container, image=x.image, verdict="different", running=x.digest,
-                 pod=x.pod, reason="the manifest does not have this image")
-        for x in strays
-    ]  # fmt: skip
+            found += [_judge_pod(workload, image, x, digests) for x in mine]
     return found
 
 
-def _judge_container(workload: str, image: str, one: RunningImage, digests: frozenset[str]) -> Evidence:
-    verdict: Verdict = "equal" if one.digest in digests else "different"
-    reason = "" if one.digest else "the node has not said what it runs"
-    return Evidence(workload=workload, container=one.container, image=image, verdict=verdict, running=one.digest,
-                    expected=min(digests), pod=one.pod, reason=reason)  # fmt: skip
+def _judge_pod(workload: str, image: str, one: RunningImage, digests: frozenset[str]) -> Evidence:
+    reason = ""
+    if one.image != image:
+        reason = f"runs {one.image}"
+    elif not one.digest:
+        reason = "the node has not said what it runs"
+    elif one.digest not in digests:
+        reason = OTHER_IMAGE
+    verdict: Verdict = "different" if reason else "equal"
+    return _evidence(
+        workload, one.container, image, verdict, reason=reason, running=one.digest, expected=min(digests), pod=one.pod
+    )
 
 
-def _others(running: Sequence[RunningImage]) -> str:
-    others = sorted({x.image for x in running})
-    return f"running instead: {', '.join(others)}" if others else "no pod"
+def _evidence(
+    workload: str, container: str, image: str, verdict: Verdict, *, reason: str, running: str = "", expected: str = "",
+    pod: str = "",
+) -> Evidence:  # fmt: skip
+    return Evidence(workload=workload, container=container, image=image, verdict=verdict, reason=reason,
+                    running=running, expected=expected, pod=pod)  # fmt: skip

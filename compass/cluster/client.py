@@ -14,7 +14,7 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.resource import Resource
 
 from compass.cluster.transport import conflict_causes, refused, tls_context, unreachable
-from compass.errors import InvalidInput, StepFailed, Transient
+from compass.errors import InvalidInput, Refused, Transient
 from compass.names import ObjectRef
 from compass.patience import PATIENCE_SECONDS, patiently
 from compass.site.access import Access
@@ -25,7 +25,7 @@ _TIMEOUT_SECONDS = (10.0, 60.0)  # to connect, to read
 _LIST_RESTARTS = 5
 
 
-class Conflict(StepFailed):
+class Conflict(Refused):
     """Server-side apply met fields that others own; ``causes`` is (manager, field) of each."""
 
     def __init__(self, did: str, subject: object, causes: list[tuple[str, str]]) -> None:

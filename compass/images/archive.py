@@ -79,7 +79,7 @@ def _wait(futures: dict[str, Future[list[StoredImage]]], stop: threading.Event) 
         failed.result()
 
 
-class _Stopped(Exception):  # noqa: N818 - no failure of its own
+class _Stopped(Exception):
     """Another archive failed."""
 
 

@@ -63,7 +63,7 @@ class Config(Foreign):
 
 @dataclass(frozen=True)
 class Assembled:
-    """An image of an archive under all its names; ``documents`` are the blobs that are not in the layout yet."""
+    """An image of an archive under all its names."""
 
     names: tuple[ImageName, ...]
     digest: Digest
@@ -199,11 +199,11 @@ class Assembler:
         configs = [config for x, p in pairs if ATTESTATION not in x.note for config in p.configs]
         if len(there) == len(index.manifests) and all(x.digest == p.digest for x, p in pairs):
             return self._keep(data, media_type_of(index), configs)
-        images = [p for x, p in pairs if ATTESTATION not in x.note]
-        if len(images) == 1:
-            return images[0]
+        # An attestation speaks of a manifest by digest, and so of none that is written anew.
+        new = {x.digest: p for x, p in pairs if ATTESTATION not in x.note}
+        if len(new) == 1:
+            return next(iter(new.values()))
         document = json.loads(data)
-        new = {x.digest: p for x, p in pairs}
         document["manifests"] = [
             {**raw, "digest": new[raw["digest"]].digest, "size": new[raw["digest"]].size}
             for raw in document["manifests"]

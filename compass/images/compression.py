@@ -5,20 +5,23 @@ igzip (ISA-L) reads and writes gzip several times faster than zlib; where there 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import importlib
 import io
 import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from compass.digests import CHUNK_BYTES
 from compass.errors import InvalidInput
 
-try:
+_zlib: Any = zlib
+_open_gzip: Any = gzip.GzipFile
+with contextlib.suppress(ImportError):  # no wheel for this machine
     from isal import igzip, isal_zlib
-except ImportError:  # no wheel for this machine
-    igzip = isal_zlib = None
+
+    _zlib, _open_gzip = isal_zlib, igzip.IGzipFile
 
 Compression = Literal["", "gzip", "zstd"]
 
@@ -28,6 +31,13 @@ _MAGIC: tuple[tuple[bytes, Compression], ...] = ((b"\x1f\x8b", "gzip"), (b"\x28\
 _GZIP_WINDOW_BITS = 31  # 15 bits of window, and 16 for a gzip header and trailer: time 0, no name
 _LEVEL = 1
 _ZSTD_MODULES = ("compression.zstd", "backports.zstd")  # Python 3.14 has it; the other is its copy for older ones
+
+
+class Readable(Protocol):
+    """A binary stream, buffered or raw."""
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        """Fill ``buffer`` with what comes next and return how much that is."""
 
 
 class Compressor(Protocol):
@@ -42,8 +52,7 @@ class Compressor(Protocol):
 
 def gzip_compressor() -> Compressor:
     """Return a compressor whose output depends on its input alone (for one library and version)."""
-    library: Any = isal_zlib or zlib
-    compressor: Compressor = library.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_WINDOW_BITS)
+    compressor: Compressor = _zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_WINDOW_BITS)
     return compressor
 
 
@@ -55,21 +64,23 @@ def compression_of(head: bytes) -> Compression:
 class Tap(io.RawIOBase):
     """A stream that begins with ``head``, counts what is read from it, and shows each piece to ``watch``."""
 
-    def __init__(self, head: bytes, stream: BinaryIO, watch: Callable[[memoryview], None]) -> None:
+    def __init__(self, head: bytes, stream: Readable, watch: Callable[[memoryview], None]) -> None:
         self._head, self._stream, self._watch = memoryview(head), stream, watch
         self.taken = 0
 
     def readable(self) -> bool:
+        """Tell that it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer`` with what comes next and return how much that is."""
         view = memoryview(buffer)
         if len(self._head):
             count = min(len(view), len(self._head))
             view[:count] = self._head[:count]
             self._head = self._head[count:]
         else:
-            count = self._stream.readinto(view)  # type: ignore[attr-defined]
+            count = self._stream.readinto(view) or 0
         if count:
             self._watch(view[:count])
             self.taken += count
@@ -89,9 +100,11 @@ class Expanded(io.RawIOBase):
         self._given = 0
 
     def readable(self) -> bool:
+        """Tell that it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer`` with what comes next and return how much that is."""
         try:
             count: int = self._stream.readinto(buffer)
         except EOFError:
@@ -109,9 +122,7 @@ class Expanded(io.RawIOBase):
 def _decoder(tap: Tap, kind: Compression, did: str, where: str) -> tuple[Any, tuple[type[Exception], ...]]:
     """Return a stream of the decompressed content, and what it raises when that is bad."""
     if kind == "gzip":
-        library: Any = igzip.IGzipFile if igzip else gzip.GzipFile
-        errors = (OSError, zlib.error, isal_zlib.error) if isal_zlib else (OSError, zlib.error)
-        return library(fileobj=tap, mode="rb"), errors
+        return _open_gzip(fileobj=tap, mode="rb"), (OSError, zlib.error, _zlib.error)
     if kind == "zstd":
         return _zstd_decoder(tap, did, where)
     return tap, (OSError,)

@@ -6,11 +6,11 @@ import hashlib
 import re
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import BinaryIO, Protocol, cast
 
-from compass.digests import CHUNK_BYTES, Digest
+from compass.digests import Digest
 from compass.errors import InvalidInput
-from compass.images.compression import Compression, Expanded, Tap, compression_of, drain, gzip_compressor
+from compass.images.compression import Compression, Expanded, Readable, Tap, compression_of, drain, gzip_compressor
 from compass.images.layout import Batch
 from compass.images.manifests import MAX_MANIFEST_BYTES
 from compass.images.members import BLOCK, DID, Link, Member, members
@@ -38,7 +38,7 @@ class Layer:
 Known = MutableMapping[tuple[str, int], Layer]
 
 
-class Mistaken(Exception):
+class Mistaken(Exception):  # a signal inside this room, no failure
     """A layer was taken for one seen before, by its name and size, and is another one."""
 
 
@@ -99,7 +99,7 @@ class Compressing:
                 writer.write(packed)
 
         take(member.head)
-        drain(member.rest, take)  # type: ignore[arg-type]
+        drain(member.rest, take)
         writer.write(compressor.flush())
         layer = Layer(writer.finish(), writer.size, Digest(f"sha256:{diff.hexdigest()}"), "gzip", kept=False)
         self.compressed[(member.name, member.size)] = layer
@@ -131,22 +131,22 @@ _UNREAD = Layer(Digest(""), 0, Digest(""), "", kept=True)
 
 def _hash_only(member: Member, seen: Layer) -> Layer:
     diff = hashlib.sha256(member.head)
-    drain(member.rest, diff.update)  # type: ignore[arg-type]
+    drain(member.rest, diff.update)
     if f"sha256:{diff.hexdigest()}" != seen.diff_id:
         raise Mistaken
     return seen
 
 
-def read_content(stream: object, where: str, store: LayerStore, watch: Callable[[memoryview], None]) -> Content:
+def read_content(stream: BinaryIO, where: str, store: LayerStore, watch: Callable[[memoryview], None]) -> Content:
     """Read an archive once, giving its layers to ``store``; ``watch`` sees the archive's bytes as they are read.
 
     Raises:
         InvalidInput: the archive is bad; archive and member are named.
         Mistaken: as ``Compressing`` does.
     """
-    head = stream.read(CHUNK_BYTES)  # type: ignore[attr-defined]
+    head = stream.read(BLOCK)
     content = Content(where)
-    for member in members(Tap(head, stream, watch), head, where):  # type: ignore[arg-type]
+    for member in members(Tap(head, cast(Readable, stream), watch), head, where):
         if isinstance(member, Link):
             content.links[member.name] = member.target
         else:
@@ -175,7 +175,7 @@ def _take(content: Content, member: Member, store: LayerStore) -> None:
 
 
 def _hold(content: Content, member: Member, blob: re.Match[str] | None, where: str) -> None:
-    data = member.head + member.rest.read()
+    data = member.head + member.rest.readall()
     _check_blob_name(blob, Digest(f"sha256:{hashlib.sha256(data).hexdigest()}"), where)
     content.documents[member.name] = data
     content.held += len(data)

@@ -16,11 +16,12 @@ from compass.errors import InvalidInput
 class Access:
     """Everything needed to speak to one API server; what is secret is left out of its ``repr``.
 
-    ``where`` says where it came from.  Certificates and keys are PEM.
+    ``where`` says where it came from, ``name`` what that calls it.  Certificates and keys are PEM.
     """
 
     server: str
     where: str
+    name: str = ""
     ca_pem: bytes = b""
     skip_tls_verify: bool = False
     tls_server_name: str = ""
@@ -66,6 +67,7 @@ def parse_kubeconfig(document: Any, where: str, context: str | None = None, fold
     return Access(
         server=_server(cluster, where),
         where=where,
+        name=str(chosen),
         ca_pem=reader.pem(cluster, "certificate-authority"),
         skip_tls_verify=cluster.get("insecure-skip-tls-verify") is True,
         tls_server_name=str(cluster.get("tls-server-name") or ""),

@@ -1,0 +1,208 @@
+"""The backup: a snapshot on disk that was read back before it counts.
+
+Layout: ``release_backup/<namespace>/<name>.yaml`` for Releases as the old scripts had it, ``objects/<kind>.<group>/
+<namespace>/<name>.yaml`` for everything else, and ``index.json`` (docs/formats.md, section Backup).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from compass.cluster.client import ClusterClient
+from compass.documents import Document, dump_yaml, load_yaml
+from compass.errors import InvalidInput, StepFailed
+from compass.names import ObjectRef
+from compass.progress import Progress
+from compass.store import folder_aside, private_folder
+
+INDEX = "index.json"
+RELEASE_KINDS = (("release.caicloud.io/v1alpha1", "Release"), ("release.caicloud.io/v1beta1", "Release"))
+
+
+class BackedUp(Document):
+    """One file of a backup and the object in it; ``file`` is relative to the backup."""
+
+    file: str
+    sha256: str
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+
+
+class BackupIndex(Document):
+    """What a backup holds: ``absent`` are objects that the plan creates, which a restore would remove."""
+
+    format: Literal[1] = 1
+    cluster: str
+    server: str
+    cluster_uid: str
+    taken: str
+    bundle: str
+    bundle_digest: str
+    tool: str
+    releases: int
+    files: tuple[BackedUp, ...]
+    absent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The objects of a cluster that a backup will hold."""
+
+    releases: list[dict[str, Any]]
+    objects: list[dict[str, Any]]
+    absent: list[ObjectRef]
+
+
+def take_snapshot(client: ClusterClient, refs: Iterable[ObjectRef]) -> Snapshot:
+    """Read every Release, by paged lists, and each object that ``refs`` names."""
+    kind = release_kind(client)
+    releases = client.list_all(*kind) if kind else []
+    known = {ObjectRef.of(x).identity for x in releases}
+    objects, absent = [], []
+    for ref in dict.fromkeys(refs):
+        if ref.identity in known:
+            continue
+        item = client.get(ref) if client.serves(ref.api_version, ref.kind) else None
+        if item is None:
+            absent.append(ref)
+        else:
+            objects.append(item)
+    return Snapshot(releases, objects, absent)
+
+
+def release_kind(client: ClusterClient) -> tuple[str, str] | None:
+    """Return API version and kind under which a cluster serves Releases, ``None`` where it has none."""
+    return next((x for x in RELEASE_KINDS if client.serves(*x)), None)
+
+
+def cluster_uid(client: ClusterClient) -> str:
+    """Return what identifies a cluster whatever it is called: the uid of its namespace kube-system."""
+    item = client.get(ObjectRef("v1", "Namespace", "", "kube-system"))
+    return str(item["metadata"]["uid"]) if item else ""
+
+
+def write_backup(folder: Path, snapshot: Snapshot, about: dict[str, Any], progress: Progress) -> BackupIndex:
+    """Write a backup to ``folder``, which appears only once every file was synced, read back and found equal.
+
+    Raises:
+        Refused: the disk is full.
+        StepFailed: a file cannot be written, or does not read back as what it should be.
+    """
+    items = [(release_file(x), x) for x in snapshot.releases] + [(object_file(x), x) for x in snapshot.objects]
+    progress.begin("back up", len(items), "objects")
+    with folder_aside(folder) as aside:
+        files = []
+        for file, item in items:
+            files.append(_write(aside, file, item))
+        _sync(aside, files)
+        for entry, (_, item) in zip(files, items, strict=True):
+            _read_back(aside, entry, item)
+            progress.advance("back up", 1)
+        index = BackupIndex(
+            **about, releases=len(snapshot.releases), files=tuple(files), absent=tuple(map(str, snapshot.absent))
+        )
+        with (aside / INDEX).open("xb") as out:
+            (aside / INDEX).chmod(0o600)
+            out.write(json.dumps(index.model_dump(), indent=1).encode())
+            out.flush()
+            os.fsync(out.fileno())
+    return read_index(folder)
+
+
+def _write(folder: Path, file: str, item: dict[str, Any]) -> BackedUp:
+    path = folder / file
+    private_folder(path.parent)
+    data = dump_yaml(item, sort_keys=True).encode()  # as kubectl prints it
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(data)
+    ref, metadata = ObjectRef.of(item), item["metadata"]
+    return BackedUp(
+        file=file, sha256=hashlib.sha256(data).hexdigest(), api_version=ref.api_version, kind=ref.kind,
+        namespace=ref.namespace, name=ref.name, uid=metadata.get("uid", ""),
+        resource_version=metadata.get("resourceVersion", ""),
+    )  # fmt: skip
+
+
+def _sync(folder: Path, files: Sequence[BackedUp]) -> None:
+    """Make all files durable; in one go at the end, since the first sync writes out what the others wait for."""
+    for entry in files:
+        descriptor = os.open(folder / entry.file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _read_back(folder: Path, entry: BackedUp, item: dict[str, Any] | None) -> None:
+    data = (folder / entry.file).read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != entry.sha256:
+        raise StepFailed("verify backup", folder / entry.file, found=f"sha256 {found}", expected=entry.sha256)
+    if item is not None and load_yaml(data, str(folder / entry.file)) != item:
+        raise StepFailed("verify backup", folder / entry.file, found="not what the server gave", expected=entry.name)
+
+
+def read_index(folder: Path) -> BackupIndex:
+    """Return the index of a backup.
+
+    Raises:
+        InvalidInput: there is none, or it is damaged.
+    """
+    try:
+        return BackupIndex.model_validate_json((folder / INDEX).read_bytes())
+    except OSError as error:
+        raise InvalidInput("read backup", folder / INDEX, found=error.strerror or str(error)) from None
+    except ValueError:
+        raise InvalidInput(
+            "read backup", folder / INDEX, found="damaged", expected="an index as docs/formats.md says"
+        ) from None
+
+
+def read_saved(folder: Path, entry: BackedUp) -> dict[str, Any]:
+    """Return an object as a backup has it.
+
+    Raises:
+        StepFailed: the file is not what the index says.
+    """
+    _read_back(folder, entry, None)
+    item: dict[str, Any] = load_yaml((folder / entry.file).read_bytes(), str(folder / entry.file))
+    return item
+
+
+def verify_backup(folder: Path) -> BackupIndex:
+    """Read every file of a backup and return its index.
+
+    Raises:
+        StepFailed: a file is not what the index says.
+        InvalidInput: the index is damaged.
+    """
+    index = read_index(folder)
+    for entry in index.files:
+        if not (folder / entry.file).is_file():
+            raise StepFailed("verify backup", folder / entry.file, found="no such file", expected=entry.sha256)
+        _read_back(folder, entry, None)
+    return index
+
+
+def release_file(item: dict[str, Any]) -> str:
+    """Return where a Release lies in a backup, as the old scripts had it."""
+    return f"release_backup/{item['metadata']['namespace']}/{item['metadata']['name']}.yaml"
+
+
+def object_file(item: dict[str, Any]) -> str:
+    """Return where any other object lies in a backup."""
+    ref = ObjectRef.of(item)
+    kind = f"{ref.kind}.{ref.group}" if ref.group else ref.kind
+    name = ref.name.replace("/", "_").replace(":", "_")
+    return f"objects/{kind}/{ref.namespace or '_cluster'}/{name}.yaml"

@@ -1,0 +1,75 @@
+"""The Record: what a cluster says of itself, in the ConfigMap ``kube-system/compass-upgrade``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import Field
+
+from compass.cluster.client import ClusterClient
+from compass.documents import Document
+from compass.errors import InvalidInput
+from compass.names import ObjectRef
+
+REF = ObjectRef("v1", "ConfigMap", "kube-system", "compass-upgrade")
+KEPT = 10
+
+
+class Record(Document):
+    """One upgrade of this cluster; times are RFC 3339 in UTC, ``seconds`` how long each step took."""
+
+    bundle: str
+    version: str
+    digest: str
+    plan_digest: str
+    state: Literal["running", "done", "failed"]
+    step: str
+    by: str
+    tool: str
+    started: str
+    finished: str = ""
+    problem: str = ""
+    backup: str = ""
+    changes: dict[str, int] = Field(default_factory=dict)
+    seconds: dict[str, float] = Field(default_factory=dict)
+
+
+def read_records(client: ClusterClient) -> list[Record]:
+    """Return what the cluster remembers, newest first; empty when it was never upgraded by us.
+
+    Raises:
+        InvalidInput: the ConfigMap is there, but not as we write it.
+    """
+    item = client.get(REF)
+    return parse_records(item, client.where) if item else []
+
+
+def parse_records(item: dict[str, Any], where: str) -> list[Record]:
+    """Return the records inside the ConfigMap, newest first."""
+    data = item.get("data") or {}
+    try:
+        entries = [json.loads(data["record"]), *json.loads(data.get("history", "[]"))] if "record" in data else []
+        return [Record.model_validate(x) for x in entries]
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(
+            "read Record", f"{REF} on {where}", found=f"not as compass-upgrade writes it ({type(error).__name__})",
+            do="delete the ConfigMap, or restore it",
+        ) from None  # fmt: skip
+
+
+def write_record(client: ClusterClient, record: Record) -> None:
+    """Make ``record`` the cluster's newest; one of the same run (bundle and start) is replaced, others move down."""
+    past = read_records(client)
+    if past and (past[0].digest, past[0].started) == (record.digest, record.started):
+        past = past[1:]
+    history = [x.model_dump() for x in past[: KEPT - 1]]
+    client.apply(
+        {
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": REF.name, "namespace": REF.namespace,
+                         "labels": {"app.kubernetes.io/managed-by": "compass-upgrade"}},
+            "data": {"record": json.dumps(record.model_dump()), "history": json.dumps(history)},
+        },
+        force=True,
+    )  # fmt: skip

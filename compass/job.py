@@ -1,0 +1,53 @@
+"""What the user asked for, as small values that may be a flow's parameters: references, never secrets."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from compass.bundle.definition import Role
+from compass.documents import Document
+
+TIMEOUT_SECONDS = 600.0
+
+
+class Where(Document):
+    """Which clusters, and the registry that their nodes pull from.
+
+    ``site`` is a folder with ``.install-env.sh`` and ``.kubectl.kubeconfig``; ``role`` makes the kubeconfig's cluster
+    the only one; ``clusters`` chooses among those that the control cluster knows, all when empty; ``registry`` is
+    ``host[:port]``, with ``http://`` before it where it has no TLS.
+    """
+
+    site: str | None = None
+    kubeconfig: str | None = None
+    context: str | None = None
+    clusters: tuple[str, ...] = ()
+    role: Role | None = None
+    registry: str | None = None
+    registry_ca: str | None = None
+    state_dir: str = "./compass-state"
+
+
+class Choices(Document):
+    """How to go about it; ``values`` are ``--set`` pairs, whose value may be ``@FILE`` to be read where it runs."""
+
+    values: dict[str, str] = Field(default_factory=dict)
+    allow_data_loss: bool = False
+    force_conflicts: bool = False
+    keep_obsolete: bool = False
+    timeout_seconds: float = Field(default=TIMEOUT_SECONDS, gt=0)
+    patience_seconds: float = Field(default=90.0, ge=0)
+    registry_concurrency: int = Field(default=8, ge=1, le=64)
+    parallel_clusters: int = Field(default=8, ge=1, le=64)
+
+
+class Job(Document):
+    """One thing asked for: a bundle, where it goes, and how."""
+
+    bundle: str = "."
+    where: Where = Where()
+    choices: Choices = Choices()
+
+    def for_cluster(self, name: str) -> Job:
+        """Return the same job for one cluster."""
+        return self.model_copy(update={"where": self.where.model_copy(update={"clusters": (name,)})})

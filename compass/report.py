@@ -1,0 +1,120 @@
+"""What a run ends with: values for machines, made into text elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from pydantic import Field
+
+from compass.clock import Clock, iso
+from compass.documents import Document
+from compass.errors import CompassError, exit_status
+from compass.steps.images import ImageResult
+
+StepState = Literal["done", "skipped", "failed"]
+ClusterState = Literal["upgraded", "unchanged", "failed", "not started"]
+
+
+class StepReport(Document):
+    """One step of one cluster: what it did, a line per object, and how long it took."""
+
+    name: str
+    state: StepState
+    seconds: float
+    lines: tuple[str, ...] = ()
+
+
+class ClusterReport(Document):
+    """How one cluster came out; ``not_as_before`` names each object that a failed run leaves changed."""
+
+    cluster: str
+    role: str
+    state: ClusterState
+    steps: tuple[StepReport, ...] = ()
+    counts: dict[str, int] = Field(default_factory=dict)
+    backup: str = ""
+    problem: str = ""
+    exit_status: int = 0
+    warnings: tuple[str, ...] = ()
+    not_as_before: tuple[str, ...] = ()
+    bytes_sent: int = 0
+
+
+class RunReport(Document):
+    """How a run came out over all its clusters."""
+
+    verb: str
+    bundle: str
+    version: str
+    digest: str
+    by: str
+    started: str
+    finished: str
+    state: Literal["done", "unchanged", "failed"]
+    images: tuple[ImageResult, ...] = ()
+    clusters: tuple[ClusterReport, ...] = ()
+
+
+class Journal:
+    """Collects what happens to one cluster while it happens."""
+
+    def __init__(self, cluster: str, role: str, clock: Clock) -> None:
+        self.cluster, self.role = cluster, role
+        self._clock = clock
+        self._steps: list[StepReport] = []
+        self.backup = ""
+        self.counts: dict[str, int] = {}
+        self.warnings: list[str] = []
+        self.bytes_sent = 0
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each finished step took."""
+        return {x.name: round(x.seconds, 2) for x in self._steps}
+
+    @property
+    def current(self) -> str:
+        """The name of the last step."""
+        return self._steps[-1].name if self._steps else ""
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[list[str]]:
+        """Time a step; it fills the list that it is given with a line per object."""
+        lines: list[str] = []
+        began = self._clock.monotonic()
+        state: StepState = "failed"
+        try:
+            yield lines
+            state = "done"
+        finally:
+            taken = round(self._clock.monotonic() - began, 2)
+            self._steps.append(StepReport(name=name, state=state, seconds=taken, lines=tuple(lines)))
+
+    def skip(self, name: str, why: str) -> None:
+        """Note a step that was not needed."""
+        self._steps.append(StepReport(name=name, state="skipped", seconds=0.0, lines=(why,)))
+
+    def close(
+        self, state: ClusterState, error: CompassError | None = None, not_as_before: Sequence[str] = ()
+    ) -> ClusterReport:
+        """Return the report."""
+        return ClusterReport(
+            cluster=self.cluster,
+            role=self.role,
+            state=state,
+            steps=tuple(self._steps),
+            counts=self.counts,
+            backup=self.backup,
+            problem=str(error) if error else "",
+            exit_status=exit_status(error) if error else 0,
+            warnings=tuple(self.warnings),
+            not_as_before=tuple(not_as_before),
+            bytes_sent=self.bytes_sent,
+        )
+
+
+def now_text(clock: Clock) -> str:
+    """Return the present moment as reports have it."""
+    return iso(clock.now())

@@ -1,0 +1,114 @@
+"""Steps: delete what is replaced, apply what is new, wait until it runs, remove what is obsolete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from compass.change.diff import comparable
+from compass.change.health import POD_MAKERS
+from compass.change.plan import Change, Plan
+from compass.cluster import apply as one
+from compass.cluster.backup import read_index, read_saved
+from compass.cluster.wait import wait_gone, wait_ready
+from compass.documents import Document
+from compass.names import ObjectRef
+from compass.steps.render import fit, render
+from compass.steps.workplace import Target, Workplace
+
+_WAITED_BEFORE_OTHERS = ("Namespace", "CustomResourceDefinition")
+
+
+class Outcome(Document):
+    """What a step did, a line per object."""
+
+    lines: tuple[str, ...] = ()
+
+
+def delete_replaced(place: Workplace, target: Target, plan: Plan) -> Outcome:
+    """Delete what the plan names for deletion before apply, and wait until it is gone.
+
+    Raises:
+        StepFailed: an object stays; its finalizers are named.
+    """
+    return _delete(place, target, [x for x in plan.changes if x.action == "deleted"])
+
+
+def remove_obsolete(place: Workplace, target: Target, plan: Plan) -> Outcome:
+    """Delete the plan's removals, only the very objects that the plan met, and wait until they are gone.
+
+    Raises:
+        StepFailed: an object stays; its finalizers are named.
+    """
+    return _delete(place, target, [x for x in plan.removals if x.action == "deleted"])
+
+
+def _delete(place: Workplace, target: Target, changes: Sequence[Change]) -> Outcome:
+    client = place.client(target)
+    for change in changes:
+        client.delete(change.ref, uid=change.uid)
+    gone = [(x.ref, x.uid) for x in changes]
+    wait_gone(client, gone, place.clock, place.job.choices.timeout_seconds, place.progress)
+    return Outcome(lines=tuple(f"deleted {x.ref}" for x in changes))
+
+
+def apply_plan(place: Workplace, target: Target, plan: Plan) -> Outcome:
+    """Apply every object that the plan creates or configures, in its order.
+
+    Raises:
+        Conflict, StepFailed, InvalidInput: the server refuses one; those before it are applied.
+    """
+    client = place.client(target)
+    acting = {x.ref.identity: x for x in plan.changes if x.action in ("created", "configured")}
+    raw = render(place, target)
+    # The kinds that the bundle defines are served only once their definitions are applied.
+    wanted = [x for x in fit(client, raw) if x.ref.identity in acting]
+    place.progress.begin("apply", len(wanted), "objects")
+    lines, first = [], True
+    for item in wanted:
+        if first and item.ref.kind not in _WAITED_BEFORE_OTHERS:
+            _wait_for_ground(place, target, [x.ref for x in wanted])
+            first = False
+        one.apply(client, item, force_conflicts=place.job.choices.force_conflicts)
+        lines.append(f"{acting[item.ref.identity].action} {item.ref}")
+        place.progress.advance("apply", 1)
+    return Outcome(lines=tuple(lines))
+
+
+def _wait_for_ground(place: Workplace, target: Target, refs: Sequence[ObjectRef]) -> None:
+    ground = [x for x in refs if x.kind in _WAITED_BEFORE_OTHERS]
+    if ground:
+        wait_ready(place.client(target), ground, place.clock, place.job.choices.timeout_seconds, place.progress)
+
+
+def wait_rolled_out(place: Workplace, target: Target, plan: Plan) -> Outcome:
+    """Wait until everything that the bundle applies is rolled out, changed by this run or not.
+
+    Raises:
+        StepFailed: one is stuck, with the cluster's own reason, or the time is over.
+    """
+    refs = [x.ref for x in plan.changes if x.action in ("created", "configured", "unchanged")]
+    waited = [x for x in refs if x.kind in POD_MAKERS | {"Pod", *_WAITED_BEFORE_OTHERS, "PersistentVolumeClaim"}]
+    seconds = place.job.choices.timeout_seconds
+    done = wait_ready(place.client(target), waited, place.clock, seconds, place.progress)
+    return Outcome(lines=tuple(f"{x.ref}: {x.text} ({x.seconds:.1f} s)" for x in done))
+
+
+def not_as_before(place: Workplace, target: Target, plan: Plan, backup: str) -> list[str]:
+    """Return the objects of the plan that are not as the backup has them, and how, a line each."""
+    client, folder = place.client(target), Path(backup)
+    index = read_index(folder)
+    saved = {(x.kind, x.namespace, x.name): x for x in index.files}
+    lines = []
+    for change in plan.acting:
+        ref = change.ref
+        live = client.get(ref) if client.serves(ref.api_version, ref.kind) else None
+        entry = saved.get((ref.kind, ref.namespace, ref.name))
+        before = read_saved(folder, entry) if entry else None
+        if before is None and live is not None:
+            lines.append(f"{ref}: created")
+        elif before is not None and live is None:
+            lines.append(f"{ref}: deleted")
+        elif before is not None and live is not None and comparable(before) != comparable(live):
+            lines.append(f"{ref}: changed")
+    return lines

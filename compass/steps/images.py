@@ -1,0 +1,158 @@
+"""Steps: bring the bundle's images to the site registry, and know which digests prove each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from compass.digests import Digest
+from compass.documents import Document
+from compass.errors import InvalidInput
+from compass.images.archive import normalise, survey
+from compass.images.identity import published
+from compass.images.layout import FilesLayout, Layout
+from compass.images.load import load
+from compass.images.model import BlobSource, StoredImage
+from compass.names import ImageName
+from compass.steps.workplace import Workplace
+
+
+class ImageResult(Document):
+    """One image as it is in the site registry now, and what it took."""
+
+    name: str
+    target: str
+    digest: str
+    config_digests: tuple[str, ...]
+    bytes_sent: int
+    bytes_skipped: int
+
+
+class LoadResult(Document):
+    """All images of a bundle in the site registry, read back."""
+
+    images: tuple[ImageResult, ...]
+
+    @property
+    def bytes_sent(self) -> int:
+        """How much went over the wire."""
+        return sum(x.bytes_sent for x in self.images)
+
+
+class ExpectedImage(Document):
+    """One image of the bundle; ``digests`` are all that a node may report for it.
+
+    ``published`` is what the registry's tag points to, empty when there is no such tag.
+    """
+
+    name: str
+    digests: frozenset[str]
+    config_digests: tuple[str, ...]
+    published: str = ""
+    is_published: bool = False
+
+
+def declared_images(place: Workplace) -> list[ImageName]:
+    """Return the images that the bundle's definition names; a legacy bundle names none."""
+    return [ImageName.parse(x.name) for x in place.bundle.definition.images]
+
+
+def load_images(place: Workplace, archives: Mapping[str, str]) -> LoadResult:
+    """Push what the registry lacks and read every tag back; ``archives`` are known digests of image archives.
+
+    Raises:
+        InvalidInput: an archive is damaged, or holds another image than the definition says.
+        Refused, Transient, StepFailed: the registry said no, stayed away, or lies.
+    """
+    images, source = _open_images(place, archives)
+    concurrency = place.job.choices.registry_concurrency
+    done = load(images, source, place.registry, place.progress, concurrency=concurrency) if images else []
+    return LoadResult(
+        images=tuple(
+            ImageResult(
+                name=str(x.source), target=str(x.target), digest=x.digest, config_digests=x.config_digests,
+                bytes_sent=x.bytes_sent, bytes_skipped=x.bytes_skipped,
+            )
+            for x in done
+        )
+    )  # fmt: skip
+
+
+def _open_images(place: Workplace, archives: Mapping[str, str]) -> tuple[list[StoredImage], BlobSource]:
+    bundle = place.bundle
+    if bundle.has_layout:
+        inside = FilesLayout(bundle.files)
+        images = inside.images()
+        _as_declared(place, images)
+        return images, inside
+    if not bundle.image_archives:
+        return [], Layout(place.state.images)
+    layout = Layout(place.state.images)
+    digests = {name: Digest(x) for name, x in archives.items()}
+    found = normalise(bundle.files, bundle.image_archives, layout, place.progress, digests=digests)
+    images = [x for name in sorted(found) for x in found[name]]
+    _as_declared(place, images)
+    return images, layout
+
+
+def _as_declared(place: Workplace, images: list[StoredImage]) -> None:
+    """Check that the images are those of the definition, where it names any."""
+    declared = {x.name: x.digest for x in place.bundle.definition.images}
+    if not declared:
+        return
+    found = {str(x.name): str(x.digest) for x in images}
+    for name in sorted(declared.keys() | found.keys()):
+        if declared.get(name) != found.get(name):
+            raise InvalidInput(
+                "read images of", f"{place.bundle.where}: {name}", found=found.get(name, "no such image"),
+                expected=declared.get(name, "no image that bundle.yaml does not name"),
+            )  # fmt: skip
+
+
+def bundle_configs(place: Workplace, archives: Mapping[str, str]) -> dict[ImageName, tuple[Digest, frozenset[str]]]:
+    """Return each image's digests as the bundle has it: any config digest first, then all; nothing is written.
+
+    Raises:
+        InvalidInput: an archive is damaged.
+    """
+    bundle = place.bundle
+    if bundle.has_layout:
+        return {
+            x.name: (x.config_digests[0], frozenset({x.digest, *x.config_digests}))
+            for x in FilesLayout(bundle.files).images()
+        }
+    known = Layout(place.state.images) if (place.state.images / "archives").is_dir() else None
+    found: dict[ImageName, tuple[Digest, frozenset[str]]] = {}
+    for name in bundle.image_archives:
+        stored = known.recall(Digest(archives[name])) if known and name in archives else None
+        if stored is not None:
+            found |= {x.name: (x.config_digests[0], frozenset({x.digest, *x.config_digests})) for x in stored}
+            continue
+        where = f"{bundle.where}: {name}"
+        for image, config in survey(lambda name=name: bundle.files.open(name), where):  # type: ignore[misc]
+            found[image] = (config, found.get(image, (config, frozenset()))[1] | {config})
+    return found
+
+
+def expected_images(place: Workplace, archives: Mapping[str, str]) -> list[ExpectedImage]:
+    """Return, for each image of the bundle, the digests that prove it, the registry's own included if it is the same.
+
+    Raises:
+        InvalidInput: an archive is damaged.
+        Transient, Refused: the registry does not answer or does not let us.
+    """
+    inside = bundle_configs(place, archives)
+    names = {name: name.at(place.registry.host) for name in inside}
+    there = published(place.registry, names.values())
+    expected = []
+    for name, (_, digests) in sorted(inside.items()):
+        tag = there[names[name]]
+        same = tag is not None and (tag.digest in digests or bool(digests & set(tag.config_digests)))
+        proving = digests | ({tag.digest} if tag is not None and same else frozenset())
+        configs = tuple(sorted(digests & set(tag.config_digests))) if tag is not None else tuple(sorted(digests))
+        expected.append(
+            ExpectedImage(
+                name=str(name), digests=proving, config_digests=configs, is_published=same,
+                published=tag.digest if tag is not None else "",
+            )
+        )  # fmt: skip
+    return expected
