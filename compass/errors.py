@@ -18,8 +18,11 @@ from typing import Any
 class CompassError(Exception):
     """Say what we did, to what, what was found, what was expected, and what to do.
 
-    Printed as ``did subject: found, expected X; do``; parts that are not given are left out.
+    Printed as ``did subject: found, expected X; do``; parts that are not given are left out.  ``report`` is what a
+    run had to tell when it ended with this error; it does not survive pickling.
     """
+
+    report: Any = None
 
     def __init__(
         self, did: str, subject: object = "", *, found: object = "", expected: object = "", do: str = ""

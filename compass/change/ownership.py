@@ -66,7 +66,27 @@ def _union(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def without_earlier_leftovers(dry_run: dict[str, Any], manager: str) -> dict[str, Any]:
+def replacing(live: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the JSON patch that gives ``live`` the content of ``wanted``; identity and status are left alone."""
+    operations = []
+    for key in (*live, *(x for x in wanted if x not in live)):
+        if key in ("apiVersion", "kind", "metadata", "status") or live.get(key) == wanted.get(key):
+            continue
+        operations.append(_operation(f"/{key}", live.get(key), wanted.get(key)))
+    for key in ("labels", "annotations"):
+        old, new = live["metadata"].get(key), wanted["metadata"].get(key)
+        if old != new:
+            operations.append(_operation(f"/metadata/{key}", old, new))
+    return operations
+
+
+def _operation(path: str, old: Any, new: Any) -> dict[str, Any]:
+    if new is None:
+        return {"op": "remove", "path": path}
+    return {"op": "add" if old is None else "replace", "path": path, "value": new}
+
+
+def without_earlier_leftovers(dry_run: dict[str, Any]) -> dict[str, Any]:
     """Return a dry run's result as it will be once earlier tools' fields are taken over.
 
     A field that only an earlier tool owns, and that the new manifest does not have, stays in a dry run; the real

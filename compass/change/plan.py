@@ -67,6 +67,10 @@ class Plan(Document):
         acts = [[x.action, *x.ref.identity, x.api_version, list(x.differences)] for x in self.acting]
         return digest_of(json.dumps([self.cluster, self.bundle_digest, acts], sort_keys=True).encode())
 
+    def without_removals(self) -> Plan:
+        """Return the plan for a run that leaves removals to a later one."""
+        return self.model_copy(update={"removals": ()})
+
     def counts(self) -> dict[Action, int]:
         """Return how many changes there are of each kind."""
         counted: dict[Action, int] = {"created": 0, "configured": 0, "unchanged": 0, "deleted": 0, "skipped": 0}

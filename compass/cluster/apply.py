@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from compass.change.manifests import Desired
-from compass.change.ownership import EARLIER_MANAGERS, has_earlier_owner, taken_over, without_earlier_leftovers
+from compass.change.ownership import (
+    EARLIER_MANAGERS,
+    has_earlier_owner,
+    replacing,
+    taken_over,
+    without_earlier_leftovers,
+)
 from compass.change.plan import Change, applied_change
 from compass.cluster.client import FIELD_MANAGER, ClusterClient, Conflict
 
@@ -20,8 +26,19 @@ def preview(client: ClusterClient, item: Desired, *, force_conflicts: bool = Fal
     """
     live = client.get(item.ref)
     dry_run = _apply(client, item.manifest, force_conflicts=force_conflicts, dry_run=True)
-    predicted = without_earlier_leftovers(dry_run, FIELD_MANAGER)
+    predicted = _predict(client, item, live, dry_run)
     return applied_change(live, predicted, item.component, item.source)
+
+
+def _predict(
+    client: ClusterClient, item: Desired, live: dict[str, Any] | None, dry_run: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what the object will be once earlier tools' fields are ours; the server fills in defaults."""
+    cleaned = without_earlier_leftovers(dry_run)
+    if live is None or cleaned == dry_run:
+        return dry_run
+    operations = replacing(live, cleaned)
+    return client.patch_json(item.ref, operations, dry_run=True) if operations else dry_run
 
 
 def apply(client: ClusterClient, item: Desired, *, force_conflicts: bool = False) -> dict[str, Any]:

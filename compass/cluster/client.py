@@ -191,14 +191,14 @@ class ClusterClient:
             ),
         ) or {}  # fmt: skip
 
-    def patch_json(self, ref: ObjectRef, operations: list[dict[str, Any]]) -> dict[str, Any]:
-        """Apply a JSON patch (RFC 6902) and return the object."""
+    def patch_json(self, ref: ObjectRef, operations: list[dict[str, Any]], *, dry_run: bool = False) -> dict[str, Any]:
+        """Apply a JSON patch (RFC 6902) and return the object as it is, or would be."""
         resource = self._resource(ref)
         return self._call(
             "patch", ref,
             lambda: self._dynamic.patch(
                 resource, body=operations, **_named(ref), content_type="application/json-patch+json",
-                field_manager=FIELD_MANAGER, **_plain(),
+                field_manager=FIELD_MANAGER, dry_run="All" if dry_run else None, **_plain(),
             ),
         ) or {}  # fmt: skip
 

@@ -168,9 +168,9 @@ class Assembler:
 
     def _saved_layer(self, member: str) -> Layer:
         layer = self._content.layer(posixpath.normpath(member))
-        if layer is None:
+        if layer is None and self._content.resolve(posixpath.normpath(member)) not in self._content.names:
             raise self._bad(member, "no such layer", "the layer that manifest.json names")
-        if not layer.compression and layer.kept and layer.digest:
+        if layer is None or (not layer.compression and layer.digest):
             raise self._bad(member, "neither a tar nor gzip nor zstd", "a layer")
         return layer
 

@@ -64,14 +64,14 @@ class Layout:
         try:
             return self._path(digest).open("rb")
         except OSError as error:
-            raise StepFailed("read blob", self._path(digest), found=error.strerror) from None
+            raise StepFailed("read blob", self._path(digest), found=_reason(error)) from None
 
     def size(self, digest: Digest) -> int:
         """Return the size of a blob in bytes."""
         try:
             return self._path(digest).stat().st_size
         except OSError as error:
-            raise StepFailed("read blob", self._path(digest), found=error.strerror) from None
+            raise StepFailed("read blob", self._path(digest), found=_reason(error)) from None
 
     def __contains__(self, digest: object) -> bool:
         return isinstance(digest, str) and self._path(Digest(digest)).is_file()
@@ -233,7 +233,11 @@ def _disk(did: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         do = f"free space on the file system of {path.parent}, or give another --state-dir"
-        raise StepFailed(did, path, found=(error.strerror or str(error)).lower(), do=do) from None
+        raise StepFailed(did, path, found=_reason(error), do=do) from None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _make_private(folder: Path) -> None:

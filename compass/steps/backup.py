@@ -11,6 +11,7 @@ from compass.cluster.backup import BackupIndex, cluster_uid, take_snapshot, writ
 from compass.documents import Document
 from compass.names import ObjectRef
 from compass.steps.prepare import Prepared
+from compass.steps.render import fit, render
 from compass.steps.workplace import Target, Workplace
 from compass.store import need_space
 
@@ -62,3 +63,13 @@ def summary(folder: Path, index: BackupIndex) -> BackupResult:
         objects=len(index.files) - index.releases,
         absent=index.absent,
     )
+
+
+def objects_of(place: Workplace, target: Target) -> list[ObjectRef]:
+    """Return what the bundle applies to or deletes from a cluster.
+
+    Raises:
+        InvalidInput: a template is wrong, or the cluster does not serve a kind.
+    """
+    deleted = [y.ref for x in place.bundle.definition.for_role(target.role) for y in x.delete]
+    return [*deleted, *(x.ref for x in fit(place.client(target), render(place, target)))]

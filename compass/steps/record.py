@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 from collections.abc import Mapping
 
@@ -34,7 +35,7 @@ def last_record(place: Workplace, target: Target) -> Record | None:
     return records[0] if records else None
 
 
-def who(environ: Mapping[str, str]) -> str:
+def who(environ: Mapping[str, str] = os.environ) -> str:
     """Return who runs this: the name behind sudo if there is one, at this host."""
     name = environ.get("COMPASS_BY") or environ.get("SUDO_USER")
     if not name:

@@ -10,6 +10,7 @@ Run ``python -m tests.servers.assets`` to do it by hand.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -18,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KUBERNETES = "1.20.2"
+# The build's own number is part of the folder's name: a cache with binaries of an earlier way to build is left alone.
+BUILD = f"kubernetes-{KUBERNETES}-2"
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
 BUILD_PACKAGES = ("golang-go", "rsync", "jq", "make", "gcc", "libc6-dev")
-SERVER_PACKAGES = ("etcd-server", "docker-registry", "containerd", "runc", "containernetworking-plugins", "iptables")
+SERVER_PACKAGES = ("etcd-server", "docker-registry", "containerd", "runc", "containernetworking-plugins")
 
 
 class Missing(Exception):
@@ -38,10 +41,21 @@ class Assets:
         try:
             return str(self.binaries[name])
         except KeyError:
-            raise Missing(f"{name}: not in KUBEBUILDER_ASSETS, the cache or PATH") from None
+            where = "KUBEBUILDER_ASSETS, the cache or PATH, and only Debian can build it"
+            raise Missing(f"{name}: not in {where}") from None
 
     def __contains__(self, name: str) -> bool:
         return name in self.binaries
+
+    def minor(self, name: str) -> int:
+        """Return the minor version of a Kubernetes binary: 20 for v1.20.2."""
+        env = {**os.environ, **self.env}
+        done = subprocess.run([self[name], "--version"], check=True, capture_output=True, text=True, env=env)
+        return int(done.stdout.partition(" v1.")[2].partition(".")[0])
+
+    def without_http(self, name: str) -> list[str]:
+        """Return the flags that close the insecure port, which versions before 1.24 open beside the secure one."""
+        return ["--port=0"] if self.minor(name) < 24 else []
 
 
 def cache_root() -> Path:
@@ -61,10 +75,10 @@ def find() -> Assets:
     if os.environ.get("KUBEBUILDER_ASSETS"):
         folders.append(Path(os.environ["KUBEBUILDER_ASSETS"]))
     root = cache_root() / "root"
-    folders.append(cache_root() / f"kubernetes-{KUBERNETES}")
+    folders.append(cache_root() / BUILD)
     folders += [root / "usr/bin", root / "usr/sbin", root / "sbin", root / "bin"]
     folders += [Path(p) for p in os.environ.get("PATH", "").split(os.pathsep) if p]
-    names = (*COMPONENTS, "etcd", "docker-registry", "containerd", "containerd-shim-runc-v2", "runc", "iptables")
+    names = (*COMPONENTS, "etcd", "docker-registry", "containerd", "containerd-shim-runc-v2", "runc")
     found: dict[str, Path] = {}
     for name in names:
         for folder in folders:
@@ -84,7 +98,7 @@ def unpacked_env() -> dict[str, str]:
     path = os.pathsep.join(
         [str(root / "usr/bin"), str(root / "usr/sbin"), str(root / "sbin"), os.environ.get("PATH", "")]
     )
-    libraries = [p for p in (root / "usr/lib").glob("*-linux-gnu")] + [p for p in (root / "lib").glob("*-linux-gnu")]
+    libraries = [*(root / "usr/lib").glob("*-linux-gnu"), *(root / "lib").glob("*-linux-gnu")]
     env = {"PATH": path}
     if libraries:
         env["LD_LIBRARY_PATH"] = os.pathsep.join(map(str, libraries))
@@ -95,20 +109,29 @@ def ensure() -> Assets:
     """Return the binaries, fetching and building what is missing where this machine can.
 
     Raises:
-        Missing: something is absent and this is no Debian-like machine, or the build failed.
+        Missing: fetching or building failed.
     """
+    cache_root().mkdir(parents=True, exist_ok=True)
+    with (cache_root() / "lock").open("w") as lock:
+        # The workers of pytest-xdist ask at the same time; one builds, the others find it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _ensure()
+
+
+def _ensure() -> Assets:
     here = find()
     wanted = {"kube-apiserver", "kube-controller-manager", "etcd", "docker-registry"}
     if node_possible():
-        wanted |= {"kube-scheduler", "kubelet", "containerd", "runc", "cni", "iptables"}
+        wanted |= {"kube-scheduler", "kubelet", "containerd", "runc", "cni"}
     lacking = {name for name in wanted if name not in here or not works(here[name])}
     if not lacking:
         return here
     if not shutil.which("apt-get"):
-        raise Missing(f"{', '.join(sorted(lacking))}: set KUBEBUILDER_ASSETS or PATH (only Debian can build them)")
+        # Whoever asks for what is absent hears of it; the others can work.
+        return here
     apt = Apt(cache_root() / "apt")
     apt.update()
-    if lacking & {"etcd", "docker-registry", "containerd", "runc", "cni", "iptables"}:
+    if lacking & {"etcd", "docker-registry", "containerd", "runc", "cni"}:
         apt.unpack(SERVER_PACKAGES)
     if lacking & set(COMPONENTS):
         build_kubernetes(apt)
@@ -126,7 +149,7 @@ def works(binary: str) -> bool:
         return True
     env = {**os.environ, **unpacked_env()}
     try:
-        done = subprocess.run([binary, "--version"], capture_output=True, timeout=60, env=env)
+        done = subprocess.run([binary, "--version"], check=False, capture_output=True, timeout=60, env=env)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode in (0, 1)
@@ -171,7 +194,7 @@ class Apt:
             "APT::Keep-Downloaded-Packages": "true",
         }
         flags = [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
-        done = subprocess.run(["apt-get", *flags, *words], capture_output=True, text=True, cwd=cwd)
+        done = subprocess.run(["apt-get", *flags, *words], check=False, capture_output=True, text=True, cwd=cwd)
         if done.returncode:
             raise Missing(f"apt-get {words[0]} failed: {done.stderr.strip()[-600:]}")
         return done.stdout
@@ -208,6 +231,7 @@ def build_kubernetes(apt: Apt) -> None:
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
     subprocess.run(["tar", "-xf", str(apt.source("kubernetes")), "-C", str(tree), "--strip-components=1"], check=True)
+    repair_map_iteration(tree)
     env = {**os.environ, **unpacked_env(), "GOCACHE": str(tree / ".gocache"), "GOFLAGS": "-mod=vendor"}
     goroot = cache_root() / "root/usr/lib/go-1.19"
     if goroot.exists() and not shutil.which("go"):
@@ -218,10 +242,10 @@ def build_kubernetes(apt: Apt) -> None:
         done = subprocess.run(
             ["make", f"WHAT={what}", f"KUBE_GIT_VERSION=v{KUBERNETES}", "KUBE_GIT_TREE_STATE=archive",
              "KUBE_GIT_COMMIT=debian", "KUBE_STATIC_OVERRIDES=kubelet"],
-            cwd=tree, env=env, stdout=out, stderr=subprocess.STDOUT)  # fmt: skip
+            check=False, cwd=tree, env=env, stdout=out, stderr=subprocess.STDOUT)  # fmt: skip
     if done.returncode:
         raise Missing(f"building Kubernetes failed; its last lines are in {log}")
-    target = cache_root() / f"kubernetes-{KUBERNETES}"
+    target = cache_root() / BUILD
     target.mkdir(parents=True, exist_ok=True)
     for name in COMPONENTS:
         built = tree / "_output/local/bin/linux" / go_arch() / name
@@ -229,6 +253,54 @@ def build_kubernetes(apt: Apt) -> None:
         shutil.copy2(built, aside)
         aside.rename(target / name)
     shutil.rmtree(tree, ignore_errors=True)
+
+
+# What the vendored reflect2 1.0.1 does by calling into the runtime, done by the public package reflect.
+MAP_ITERATION = """\
+func (type2 *UnsafeMapType) UnsafeIterate(obj unsafe.Pointer) MapIterator {
+	iter := reflect.NewAt(type2.Type, obj).Elem().MapRange()
+	return &UnsafeMapIterator{iter, iter.Next(), type2.pKeyRType, type2.pElemRType}
+}
+
+type UnsafeMapIterator struct {
+	iter       *reflect.MapIter
+	more       bool
+	pKeyRType  unsafe.Pointer
+	pElemRType unsafe.Pointer
+}
+
+func (iter *UnsafeMapIterator) HasNext() bool {
+	return iter.more
+}
+
+func (iter *UnsafeMapIterator) Next() (interface{}, interface{}) {
+	key, elem := iter.UnsafeNext()
+	return packEFace(iter.pKeyRType, key), packEFace(iter.pElemRType, elem)
+}
+
+func (iter *UnsafeMapIterator) UnsafeNext() (unsafe.Pointer, unsafe.Pointer) {
+	key, elem := copied(iter.iter.Key()), copied(iter.iter.Value())
+	iter.more = iter.iter.Next()
+	return key, elem
+}
+
+func copied(value reflect.Value) unsafe.Pointer {
+	target := reflect.New(value.Type())
+	target.Elem().Set(value)
+	return unsafe.Pointer(target.Pointer())
+}
+"""
+
+
+def repair_map_iteration(tree: Path) -> None:
+    """Make the API server survive a custom resource, where it is built with Go 1.18 or later.
+
+    Go 1.18 changed the function that reflect2 1.0.1 iterates maps with; every sorted map crashes the process since.
+    """
+    file = tree / "vendor/github.com/modern-go/reflect2/unsafe_map.go"
+    before, _, after = file.read_text().partition("func (type2 *UnsafeMapType) UnsafeIterate")
+    if "mapiterinit(" in after:
+        file.write_text(before + MAP_ITERATION)
 
 
 def tools() -> dict[str, str]:

@@ -1,0 +1,104 @@
+"""The options that the verbs share, and the job that they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from compass.bundle.definition import Role
+from compass.errors import InvalidInput
+from compass.job import TIMEOUT_SECONDS, Choices, Job, Where
+from flows.screen import Output, Screen
+
+WHERE = Group("Where", sort_key=1)
+HOW = Group("How", sort_key=2)
+SHOW = Group("What is shown", sort_key=3)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Options:
+    """Where the work is, how it is done, and what is shown."""
+
+    site: Annotated[Path | None, Parameter(group=WHERE)] = None
+    "Folder with .install-env.sh and .kubectl.kubeconfig; default: ../.. of the bundle, as the old scripts had it."
+    kubeconfig: Annotated[Path | None, Parameter(group=WHERE)] = None
+    "Kubeconfig of the control cluster, or of the one cluster to work on."
+    context: Annotated[str | None, Parameter(group=WHERE)] = None
+    "Context of the kubeconfig; default: its current one."
+    cluster: Annotated[tuple[str, ...], Parameter(group=WHERE, negative="")] = ()
+    "Name of a cluster to work on; may be given several times; default: all that the control cluster knows."
+    role: Annotated[Role | None, Parameter(group=WHERE)] = None
+    "Work on the kubeconfig's own cluster alone, in this role."
+    registry: Annotated[str | None, Parameter(group=WHERE)] = None
+    "Site registry, host[:port]; with http:// before it where it has no TLS."
+    registry_ca: Annotated[Path | None, Parameter(group=WHERE)] = None
+    "PEM file with the registry's certificate authority."
+    state_dir: Annotated[Path, Parameter(group=WHERE)] = Path("./compass-state")
+    "Where images, backups and reports are kept."
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", group=HOW, negative="")] = ()
+    "NAME=VALUE for a template; NAME=@FILE reads the value from a file, as secrets should be."
+    timeout: Annotated[float, Parameter(group=HOW)] = TIMEOUT_SECONDS
+    "Seconds to wait for a rollout or a removal."
+    patience: Annotated[float, Parameter(group=HOW)] = 90.0
+    "Seconds to keep asking a server that does not answer."
+    parallel: Annotated[int, Parameter(group=HOW)] = 8
+    "Clusters worked on side by side."
+    registry_concurrency: Annotated[int, Parameter(group=HOW)] = 8
+    "Requests to the registry at a time."
+    output: Annotated[Output, Parameter(group=SHOW)] = "text"
+    "How results are printed on standard output."
+    quiet: Annotated[bool, Parameter(group=SHOW, negative="")] = False
+    "Show no progress."
+    verbose: Annotated[bool, Parameter(group=SHOW, negative="")] = False
+    "Show what is asked and asked again."
+
+    def screen(self) -> Screen:
+        """Return where results and progress go."""
+        return Screen(self.output, quiet=self.quiet, verbose=self.verbose)
+
+    def job(
+        self, bundle: Path, *, allow_data_loss: bool = False, force_conflicts: bool = False, keep_obsolete: bool = False
+    ) -> Job:
+        """Return the job that these options ask for; paths are made absolute, as a flow may run elsewhere.
+
+        Raises:
+            InvalidInput: an option has no sense.
+        """
+        for name in ("timeout", "parallel", "registry_concurrency"):
+            if getattr(self, name) <= 0:
+                raise InvalidInput("read option", f"--{name.replace('_', '-')}", found=str(getattr(self, name)),
+                                   expected="more than 0")  # fmt: skip
+        if self.context and not self.kubeconfig and not self.site:
+            raise InvalidInput("read option", "--context", found="no kubeconfig", do="pass --kubeconfig too")
+        return Job(
+            bundle=_absolute(bundle) or "",
+            where=Where(
+                site=_absolute(self.site), kubeconfig=_absolute(self.kubeconfig), context=self.context,
+                clusters=self.cluster, role=self.role, registry=self.registry,
+                registry_ca=_absolute(self.registry_ca), state_dir=_absolute(self.state_dir) or "",
+            ),
+            choices=Choices(
+                values=_pairs(self.set_), allow_data_loss=allow_data_loss, force_conflicts=force_conflicts,
+                keep_obsolete=keep_obsolete, timeout_seconds=self.timeout, patience_seconds=self.patience,
+                registry_concurrency=min(self.registry_concurrency, 64), parallel_clusters=min(self.parallel, 64),
+            ),
+        )  # fmt: skip
+
+
+def _absolute(path: Path | None) -> str | None:
+    return str(path.expanduser().absolute()) if path is not None else None
+
+
+def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name.isidentifier():
+            # The value may be a secret: only the name is shown.
+            raise InvalidInput("read --set", repr(name), expected="NAME=VALUE or NAME=@FILE")
+        pairs[name] = f"@{_absolute(Path(value[1:]))}" if value.startswith("@") else value
+    return pairs

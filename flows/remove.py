@@ -1,0 +1,50 @@
+"""Flow ``remove-components``: delete from a control cluster the Releases that the new version no longer has."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from compass.clock import system_clock
+from compass.errors import CompassError
+from compass.job import Choices, Job, Where
+from compass.report import ClusterReport, Journal
+from flows.engine import FLOW_SETTINGS
+from flows.upgrade import only, prepare_bundle
+from tasks import apply, backup, plan, record, sites
+
+
+@flow(name="remove-components", flow_run_name="remove {cluster}", **FLOW_SETTINGS)
+def remove_components(bundle: str, cluster: str, where: Where = Where(), choices: Choices = Choices()) -> ClusterReport:
+    """Remove what the bundle names, only after a verified backup, and wait until it is gone.
+
+    Args:
+        bundle: path of the bundle on the machine that runs this.
+        cluster: name of the cluster; a user cluster holds nothing to remove.
+        where: how to reach it.
+        choices: how to go about it.
+
+    Raises:
+        CompassError: the first thing that went wrong; the report of the cluster is published before.
+    """
+    job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
+    prepared = prepare_bundle(job)
+    target = only(sites.find_targets(job))
+    journal = Journal(target.name, target.role, system_clock())
+    try:
+        with journal.step("plan removal") as lines:
+            planned = plan.make_removal_plan(job, target, prepared)
+            journal.counts = {k: v for k, v in planned.counts().items() if v}
+            lines += [f"{x.action} {x.ref} {x.reason}".rstrip() for x in planned.removals]
+        if planned.acting:
+            with journal.step("backup") as lines:
+                saved = backup.back_up(job, target, prepared, [x.ref for x in planned.removals])
+                journal.backup = saved.folder
+                lines.append(f"{saved.releases} Releases and {saved.objects} objects in {saved.folder}")
+            with journal.step("remove") as lines:
+                lines += apply.remove_obsolete(job, target, planned).lines
+    except CompassError as error:
+        record.report_cluster(target, journal.close("failed", error))
+        raise
+    report = journal.close("upgraded" if planned.acting else "unchanged")
+    record.report_cluster(target, report)
+    return report

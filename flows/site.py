@@ -1,0 +1,221 @@
+"""Flow ``upgrade-site``: a control cluster and all its user clusters, side by side, each one's trouble its own."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from prefect import flow
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from compass.change.plan import Plan
+from compass.clock import iso, stamp, system_clock
+from compass.errors import CompassError, InvalidInput, Refused, StepFailed, exit_status
+from compass.job import Choices, Job, Where
+from compass.report import ClusterReport, RunReport
+from compass.steps.images import LoadResult
+from compass.steps.preflight import Findings
+from compass.steps.record import who
+from compass.steps.workplace import Target
+from flows.engine import FLOW_SETTINGS
+from flows.remove import remove_components
+from flows.upgrade import Shared, upgrade_cluster
+from tasks import bundle as bundles
+from tasks import images, plan, record, sites
+
+MOST_CLUSTERS_AT_ONCE = 64
+
+
+@flow(
+    name="upgrade-site",
+    flow_run_name="upgrade site",
+    task_runner=ThreadPoolTaskRunner(max_workers=MOST_CLUSTERS_AT_ONCE),  # type: ignore[arg-type]
+    **FLOW_SETTINGS,
+)
+def upgrade_site(
+    bundle: str,
+    where: Where = Where(),
+    choices: Choices = Choices(),
+    plan_digests: dict[str, str] | None = None,
+    run_name: str = "",
+) -> RunReport:
+    """Upgrade every cluster that ``where`` leads to: plan all, load once, the control cluster, then the others.
+
+    What the control cluster no longer needs is removed last, and only when every cluster came out well.
+
+    Args:
+        bundle: path of the bundle on the machine that runs this.
+        where: which clusters, and their registry.
+        choices: how to go about it.
+        plan_digests: by cluster, the digest of the plan that a person saw; one that differs now is refused.
+        run_name: what the report is called, below ``reports`` in the state directory.
+
+    Raises:
+        CompassError: the input is wrong, or at least one cluster failed; the report is written before.
+    """
+    job = Job(bundle=bundle, where=where, choices=choices)
+    run = _SiteRun(job, run_name, plan_digests or {})
+    return run.run()
+
+
+class _SiteRun:
+    """One run over a site; collects a report per cluster."""
+
+    def __init__(self, job: Job, name: str, plan_digests: dict[str, str]) -> None:
+        self.job, self.plan_digests = job, plan_digests
+        self.clock = system_clock()
+        self.started = self.clock.now()
+        self.name = name or f"{stamp(self.started)}-upgrade"
+        self.reports: dict[str, ClusterReport] = {}
+        self.errors: dict[str, CompassError] = {}
+
+    def run(self) -> RunReport:
+        self.prepared = bundles.prepare(self.job)
+        self.targets = sites.find_targets(self.job)
+        sites.preflight_site(self.job)
+        plan.render_all(self.job, self.targets)
+        plans = self._plan_all()
+        loaded = LoadResult(images=())
+        if plans and not self._control_failed():
+            loaded = images.load_images(self.job, self.prepared)
+            self._upgrade_all(plans)
+            self._remove(plans)
+        report = self._report(loaded)
+        record.report_run(self.job, self.name, report)
+        if self.errors:
+            raise _worst(list(self.errors.items()), len(self.targets))
+        return report
+
+    def _plan_all(self) -> dict[str, Plan]:
+        """Plan every cluster side by side; one that cannot be planned is failed, and the others go on."""
+        plans: dict[str, Plan] = {}
+        for batch in _batches(self.targets, self.job.choices.parallel_clusters):
+            looked = [(x, sites.preflight_cluster.submit(self.job, x)) for x in batch if self._reachable(x)]
+            answered = [(x, y.result(raise_on_failure=False)) for x, y in looked]
+            asked = []
+            for target, result in answered:
+                if isinstance(result, Findings):
+                    asked.append((target, plan.make_plan.submit(self.job, target, self.prepared)))
+                else:
+                    self._fail(target, result)
+            for target, future in asked:
+                self._accept(target, future.result(raise_on_failure=False), plans)
+        return plans
+
+    def _reachable(self, target: Target) -> bool:
+        if target.problem:
+            self._fail(target, InvalidInput("reach cluster", target.name, found=target.problem))
+        return not target.problem
+
+    def _accept(self, target: Target, planned: object, plans: dict[str, Plan]) -> None:
+        if not isinstance(planned, Plan):
+            self._fail(target, planned)
+            return
+        shown = self.plan_digests.get(target.name)
+        if shown and shown != planned.digest:
+            error = Refused("upgrade cluster", target.name, found="it has moved since its plan was shown",
+                            do="look at the new plan and start again")  # fmt: skip
+            self._fail(target, error)
+        else:
+            plans[target.name] = planned
+
+    def _fail(self, target: Target, error: object) -> None:
+        if not isinstance(error, CompassError):
+            error = StepFailed("upgrade cluster", target.name, found=f"{type(error).__name__}: {error}")
+        self.errors[target.name] = error
+        self.reports.setdefault(
+            target.name,
+            ClusterReport(
+                cluster=target.name,
+                role=target.role,
+                state="failed",
+                problem=str(error),
+                exit_status=exit_status(error),
+            ),
+        )
+
+    def _control_failed(self) -> bool:
+        return any(x.role == "control" and x.name in self.errors for x in self.targets)
+
+    def _upgrade_all(self, plans: dict[str, Plan]) -> None:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            for role in ("control", "user"):
+                if self._control_failed():
+                    return
+                chosen = [x for x in self.targets if x.role == role and x.name in plans]
+                side_by_side(lambda x: self._upgrade_one(x, plans[x.name]), chosen, self.job.choices.parallel_clusters)
+
+    def _upgrade_one(self, target: Target, planned: Plan) -> None:
+        choices = self.job.choices.model_copy(update={"keep_obsolete": True})
+        shared = Shared(prepared=self.prepared, plan_digest=planned.without_removals().digest)
+        state = upgrade_cluster(self.job.bundle, target.name, self.job.where, choices, shared, return_state=True)
+        result = state.result(raise_on_failure=False)
+        if isinstance(result, ClusterReport):
+            self.reports[target.name] = result
+            return
+        if isinstance(result, CompassError) and isinstance(getattr(result, "report", None), ClusterReport):
+            self.reports[target.name] = result.report
+        self._fail(target, result)
+
+    def _remove(self, plans: dict[str, Plan]) -> None:
+        """Remove what is obsolete on the control cluster, once nobody needs it any more."""
+        control = next((x for x in self.targets if x.role == "control" and x.name in plans), None)
+        if control is None or not any(x.acts for x in plans[control.name].removals):
+            return
+        if self.errors:
+            before = self.reports[control.name]
+            note = "nothing was removed, because not every cluster came out well"
+            self.reports[control.name] = before.model_copy(update={"warnings": (*before.warnings, note)})
+            return
+        state = remove_components(self.job.bundle, control.name, self.job.where, self.job.choices, return_state=True)
+        result = state.result(raise_on_failure=False)
+        if isinstance(result, ClusterReport):
+            before = self.reports[control.name]
+            update = {
+                "steps": (*before.steps, *result.steps),
+                "state": "upgraded",
+                "counts": plans[control.name].counts(),
+            }
+            self.reports[control.name] = before.model_copy(update=update)
+        else:
+            self._fail(control, result)
+            failed = {"state": "failed", "problem": str(result), "exit_status": 1}
+            self.reports[control.name] = self.reports[control.name].model_copy(update=failed)
+
+    def _report(self, loaded: LoadResult) -> RunReport:
+        clusters = tuple(self.reports.get(x.name) or _not_started(x) for x in self.targets)
+        changed = loaded.bytes_sent or any(x.state == "upgraded" for x in clusters)
+        return RunReport(
+            verb="upgrade", bundle=self.prepared.name, version=self.prepared.version, digest=self.prepared.digest,
+            by=who(), started=iso(self.started), finished=iso(self.clock.now()),
+            state="failed" if self.errors else "done" if changed else "unchanged",
+            images=loaded.images, clusters=clusters,
+        )  # fmt: skip
+
+
+def _not_started(target: Target) -> ClusterReport:
+    return ClusterReport(cluster=target.name, role=target.role, state="not started")
+
+
+def _batches(targets: Sequence[Target], size: int) -> list[Sequence[Target]]:
+    return [targets[at : at + size] for at in range(0, len(targets), size)]
+
+
+def side_by_side(run: Callable[[Target], None], targets: Sequence[Target], most: int) -> None:
+    """Call ``run`` for each target in threads that Prefect knows as part of this run."""
+    if not targets:
+        return
+    with ThreadPoolExecutor(max_workers=most) as pool:
+        futures = [pool.submit(contextvars.copy_context().run, run, x) for x in targets]
+        for future in futures:
+            future.result()
+
+
+def _worst(errors: Sequence[tuple[str, CompassError]], clusters: int) -> CompassError:
+    """Return one error for all: of the family that all share, with the first one's words."""
+    name, first = errors[0]
+    statuses = {exit_status(x) for _, x in errors}
+    kind = type(first) if len(statuses) == 1 and type(first) in (InvalidInput, Refused) else StepFailed
+    return kind("upgrade", f"{len(errors)} of {clusters} clusters failed; {name}", found=str(first))

@@ -1,0 +1,191 @@
+"""Flow ``upgrade-cluster``: one cluster from one bundle, nothing touched before everything is known to be good."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from compass.change.plan import Plan
+from compass.clock import iso, system_clock
+from compass.cluster.record import Record
+from compass.documents import Document
+from compass.errors import CompassError, InvalidInput, Refused, StepFailed
+from compass.job import Choices, Job, Where
+from compass.report import ClusterReport, Journal
+from compass.steps.prepare import Prepared
+from compass.steps.workplace import Target
+from flows.engine import FLOW_SETTINGS
+from tasks import apply, backup, bundle, check, images, plan, record, sites
+
+
+class Shared(Document):
+    """What the run of a whole site has done for all its clusters already.
+
+    ``plan_digest`` is that of the plan that was shown; a cluster that has moved since is refused.
+    """
+
+    prepared: Prepared
+    plan_digest: str
+
+
+@flow(name="upgrade-cluster", flow_run_name="upgrade {cluster}", **FLOW_SETTINGS)
+def upgrade_cluster(
+    bundle: str, cluster: str, where: Where = Where(), choices: Choices = Choices(), shared: Shared | None = None
+) -> ClusterReport:
+    """Upgrade one cluster: verify, preflight, plan, back up, load, delete, apply, wait, check, remove, record.
+
+    Args:
+        bundle: path of the bundle on the machine that runs this.
+        cluster: its name; with a kubeconfig of one cluster, what to call it.
+        where: how to reach it, and its registry.
+        choices: how to go about it.
+        shared: set by ``upgrade-site`` only.
+
+    Raises:
+        CompassError: the first thing that went wrong; the report of the cluster is published before.
+    """
+    job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
+    prepared = shared.prepared if shared else prepare_bundle(job)
+    target = only(sites.find_targets(job))
+    if not shared:
+        sites.preflight_site(job)
+    return _Upgrade(job, target, prepared).run(shared.plan_digest if shared else "")
+
+
+def prepare_bundle(job: Job) -> Prepared:
+    """Verify the bundle, as a task."""
+    return bundle.prepare(job)
+
+
+def only(targets: list[Target]) -> Target:
+    """Return the one target of a run for one cluster.
+
+    Raises:
+        InvalidInput: there are more.
+    """
+    if len(targets) != 1:
+        raise InvalidInput("find cluster", found=f"{len(targets)} clusters", expected="one", do="pass --cluster")
+    return targets[0]
+
+
+class _Upgrade:
+    """The steps of one cluster, with the journal that becomes its report."""
+
+    def __init__(self, job: Job, target: Target, prepared: Prepared) -> None:
+        self.job, self.target, self.prepared = job, target, prepared
+        self.journal = Journal(target.name, target.role, system_clock())
+        self.plan: Plan | None = None
+        self.record: Record | None = None
+
+    def run(self, plan_digest: str) -> ClusterReport:
+        try:
+            state = self._steps(plan_digest)
+        except CompassError as error:
+            report = self._failed(error)
+            record.report_cluster(self.target, report)
+            error.report = report  # for upgrade-site, which reports all clusters
+            raise
+        report = self.journal.close("upgraded" if state else "unchanged")
+        record.report_cluster(self.target, report)
+        return report
+
+    def _steps(self, plan_digest: str) -> bool:
+        """Take every step; return whether anything was changed."""
+        journal, job, target = self.journal, self.job, self.target
+        if target.problem:
+            raise InvalidInput("reach cluster", target.name, found=target.problem)
+        with journal.step("preflight") as lines:
+            findings = sites.preflight_cluster(job, target)
+            lines += findings.lines
+            journal.warnings += findings.warnings
+        with journal.step("plan") as lines:
+            self.plan = planned = plan.make_plan(job, target, self.prepared)
+            journal.counts = {k: v for k, v in planned.counts().items() if v}
+            lines += [f"{x.action} {x.ref}" for x in planned.acting]
+            _refuse_moved(planned, plan_digest)
+        if planned.acting:
+            self._back_up(planned)
+        with journal.step("load images") as lines:
+            loaded = images.load_images(job, self.prepared)
+            journal.bytes_sent = loaded.bytes_sent
+            lines += [f"{x.target} {x.digest}" for x in loaded.images]
+        changed = bool(planned.acting or loaded.bytes_sent)
+        self._begin_record(planned)
+        self._change(planned)
+        self._prove(planned)
+        self._remove(planned)
+        self._end_record()
+        return changed
+
+    def _back_up(self, planned: Plan) -> None:
+        with self.journal.step("backup") as lines:
+            refs = [x.ref for x in (*planned.changes, *planned.removals)]
+            saved = backup.back_up(self.job, self.target, self.prepared, refs)
+            self.journal.backup = saved.folder
+            lines.append(f"{saved.releases} Releases and {saved.objects} objects in {saved.folder}")
+
+    def _begin_record(self, planned: Plan) -> None:
+        """Write the Record, unless the cluster already says that it has this bundle and nothing is to be done."""
+        last = record.last_record(self.job, self.target)
+        if planned.acting or last is None or (last.digest, last.state) != (self.prepared.digest, "done"):
+            self.record = record.begin_record(self.job, self.target, self.prepared, planned)
+
+    def _change(self, planned: Plan) -> None:
+        with self.journal.step("delete replaced") as lines:
+            lines += apply.delete_replaced(self.job, self.target, planned).lines
+        with self.journal.step("apply") as lines:
+            lines += apply.apply_plan(self.job, self.target, planned).lines
+        with self.journal.step("wait") as lines:
+            lines += apply.wait_rolled_out(self.job, self.target, planned).lines
+
+    def _prove(self, planned: Plan) -> None:
+        with self.journal.step("check") as lines:
+            expected = check.expect_images(self.job, self.prepared)
+            result = check.check_cluster(self.job, self.target, expected)
+            lines += [f"{x.verdict} {x.workload} {x.container} {x.image} {x.running}" for x in result.evidence]
+            self.journal.warnings += [f"{x.workload}: {x.image}: {x.reason}" for x in result.unproven]
+            if result.differences:
+                first = result.differences[0]
+                raise StepFailed(
+                    "check", first.workload, found=f"{first.image} {first.verdict}: {first.reason or first.running}",
+                    expected=first.expected, do="see the report for every difference",
+                )  # fmt: skip
+
+    def _remove(self, planned: Plan) -> None:
+        if not planned.removals:
+            return
+        with self.journal.step("remove") as lines:
+            lines += apply.remove_obsolete(self.job, self.target, planned).lines
+            lines += [f"{x.reason}: {x.ref}" for x in planned.removals if x.action == "skipped"]
+
+    def _end_record(self) -> None:
+        if self.record is None:
+            return
+        finished = iso(system_clock().now())
+        update = {
+            "state": "done", "step": "record", "finished": finished, "backup": self.journal.backup,
+            "seconds": self.journal.seconds,
+        }  # fmt: skip
+        with self.journal.step("record"):
+            record.keep_record(self.job, self.target, self.record.model_copy(update=update))
+
+    def _failed(self, error: CompassError) -> ClusterReport:
+        """Say what is not as before, and tell the cluster that its upgrade failed, as far as it still answers."""
+        left: list[str] = []
+        if self.record is not None and self.plan is not None:
+            finished = iso(system_clock().now())
+            update = {"state": "failed", "step": self.journal.current, "finished": finished, "problem": str(error)}
+            try:
+                if self.journal.backup:
+                    left = apply.not_as_before(self.job, self.target, self.plan, self.journal.backup)
+                record.keep_record(self.job, self.target, self.record.model_copy(update=update))
+            except CompassError as second:
+                left.append(f"not known: {second}")
+        return self.journal.close("failed", error, left)
+
+
+def _refuse_moved(planned: Plan, plan_digest: str) -> None:
+    if plan_digest and planned.digest != plan_digest:
+        raise Refused(
+            "upgrade cluster", planned.cluster, found="the cluster has moved since its plan was made",
+            expected="the plan that was shown", do="look at the new plan and start again",
+        )  # fmt: skip

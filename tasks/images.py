@@ -1,0 +1,20 @@
+"""Task: load the images."""
+
+from __future__ import annotations
+
+from compass import markdown
+from compass.job import Job
+from compass.steps import images as core
+from compass.steps.images import LoadResult
+from compass.steps.prepare import Prepared
+from tasks.step import publish, step, workplace
+
+
+@step("load images")
+def load_images(job: Job, prepared: Prepared) -> LoadResult:
+    """Push what the registry lacks and read every tag back (``compass.steps.images``)."""
+    with workplace(job) as place:
+        result = core.load_images(place, prepared.archives)
+    sent = markdown.size_text(result.bytes_sent)
+    publish("images", markdown.of_images(result), f"{len(result.images)} images in the registry, {sent} sent")
+    return result

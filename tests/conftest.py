@@ -1,0 +1,90 @@
+"""The servers that tests ask for by name; each is started once a session, when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.servers.assets import Assets, ensure
+from tests.servers.control_plane import ControlPlane
+from tests.servers.need import need
+from tests.servers.node import RealNode, require
+from tests.servers.registry import DockerRegistry
+from tests.servers.site import Site
+
+MakeControlPlane = Callable[..., ControlPlane]
+MakeRegistry = Callable[..., DockerRegistry]
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture(scope="session")
+def assets() -> Assets:
+    """The server binaries."""
+    return need(ensure)
+
+
+@pytest.fixture(scope="session")
+def make_control_plane(assets: Assets) -> Iterator[MakeControlPlane]:
+    """Start one more control plane; the words are ``ControlPlane``'s; it is closed at the end of the session."""
+    with ExitStack() as stack:
+
+        def make(**how: Any) -> ControlPlane:
+            return stack.enter_context(need(lambda: ControlPlane(assets, **how)))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def control_plane(make_control_plane: MakeControlPlane) -> ControlPlane:
+    """One control plane with controller manager for all: use names and namespaces of your own."""
+    return make_control_plane()
+
+
+@pytest.fixture(scope="session")
+def make_registry(assets: Assets) -> Iterator[MakeRegistry]:
+    """Start one more registry; the words are ``DockerRegistry``'s; it is closed at the end of the session."""
+    with ExitStack() as stack:
+
+        def make(**how: Any) -> DockerRegistry:
+            return stack.enter_context(need(lambda: DockerRegistry(assets, **how)))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def registry(make_registry: MakeRegistry) -> DockerRegistry:
+    """One registry for all, without password or TLS: use repositories of your own."""
+    return make_registry()
+
+
+@pytest.fixture(scope="session")
+def make_site(
+    make_control_plane: MakeControlPlane, make_registry: MakeRegistry, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeSite]:
+    """Start one more site; the words are those of ``Site.start`` (``users``, ``releases``)."""
+    with ExitStack() as stack:
+
+        def make(**how: Any) -> Site:
+            site = Site.start(make_control_plane, make_registry(), tmp_path_factory.mktemp("site"), **how)
+            stack.callback(site.close)
+            return site
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def site(make_site: MakeSite) -> Site:
+    """One populated site for all, with simulated kubelets; a test that changes it makes one of its own."""
+    return make_site()
+
+
+@pytest.fixture(scope="session")
+def real_node(assets: Assets, make_control_plane: MakeControlPlane, registry: DockerRegistry) -> Iterator[RealNode]:
+    """One real node, on a control plane of its own (``.plane``), whose pods pull from ``registry``."""
+    need(lambda: require(assets))
+    plane = make_control_plane()
+    with need(lambda: RealNode(assets, plane, registry)) as node:
+        yield node
