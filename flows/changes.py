@@ -97,6 +97,8 @@ def _show_clusters(screen: Screen, report: RunReport, path: Path) -> None:
     for cluster in report.clusters:
         for warning in cluster.warnings:
             screen.tell(f"warning: cluster {cluster.cluster}: {warning}", "yellow")
+        if cluster.problem:
+            screen.say(f"cluster {cluster.cluster}: {cluster.problem}", "red")
         for line in cluster.not_as_before:
             screen.say(f"not as before on {cluster.cluster}: {line}", "red")
         if cluster.backup:

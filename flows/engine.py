@@ -20,7 +20,10 @@ SETTINGS: Mapping[str, str] = {
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
 }
 #: On one's own machine: the screen belongs to our progress, and nobody looks for heartbeats.
-COMMAND_LINE_SETTINGS: Mapping[str, str] = {"PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
+COMMAND_LINE_SETTINGS: Mapping[str, str] = {
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+}
 
 
 def set_up(environ: MutableMapping[str, str] = os.environ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,14 @@ def running(plane: ControlPlane, namespace: str, app: str) -> list[dict[str, Any
 def waiting_reason(plane: ControlPlane, namespace: str, app: str) -> str:
     for pod in pods_of(plane, namespace, app):
         for container in pod["status"].get("containerStatuses", []):
-            return container["state"].get("waiting", {}).get("reason", "")
+            return str(container["state"].get("waiting", {}).get("reason", ""))
     return ""
 
 
 @pytest.mark.parametrize("auth", ["token", "certificate"])
 def test_kubectl_trusts_the_control_plane_and_is_let_in(control_plane: ControlPlane, auth: str) -> None:
     kubectl = Path(sys.executable).with_name("kubectl")
-    words = [kubectl, "--kubeconfig", control_plane.kubeconfig(auth=auth), "get", "namespaces", "-o", "name"]
+    words = [str(kubectl), "--kubeconfig", str(control_plane.kubeconfig(auth=auth)), "get", "namespaces", "-o", "name"]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
     assert "namespace/kube-system" in done.stdout
 
@@ -135,8 +136,8 @@ def test_a_deployments_pods_run_on_the_simulated_kubelet_with_the_registrys_dige
     }
 
     def available() -> bool:
-        found = get(site.control, "apps/v1", "Deployment", "default", "runs")
-        return bool(found) and found["status"].get("availableReplicas") == 2
+        found = get(site.control, "apps/v1", "Deployment", "default", "runs") or {"status": {}}
+        return bool(found["status"].get("availableReplicas") == 2)
 
     wait_until("an available deployment", available)
 
@@ -222,7 +223,7 @@ def test_a_site_is_populated_and_its_old_components_run(site: Site) -> None:
         old = get(plane, "apps/v1", "Deployment", "kube-system", "am-minion")
         assert old
         assert "kubectl-client-side-apply" in {x["manager"] for x in old["metadata"]["managedFields"]}
-        wait_until("the old version", lambda plane=plane: running(plane, "kube-system", "am-minion"))
+        wait_until("the old version", partial(running, plane, "kube-system", "am-minion"))
 
 
 @pytest.mark.node

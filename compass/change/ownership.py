@@ -14,49 +14,67 @@ from typing import Any
 EARLIER_MANAGERS = frozenset(
     {
         "kubectl", "kubectl-client-side-apply", "kubectl-create", "kubectl-edit", "kubectl-patch", "kubectl-replace",
-        "kubectl-set", "kubectl-rollout", "kubectl-last-applied", "before-first-apply", "OpenAPI-Generator",
+        "kubectl-set", "kubectl-rollout", "kubectl-last-applied", "before-first-apply",
     }
 )  # fmt: skip
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 Path = tuple[str, ...]
 
 
-def _entries(live: dict[str, Any]) -> list[dict[str, Any]]:
-    entries = (live.get("metadata") or {}).get("managedFields") or []
+def _entries(item: dict[str, Any]) -> list[dict[str, Any]]:
+    entries = (item.get("metadata") or {}).get("managedFields") or []
     return [x for x in entries if isinstance(x, dict)]
 
 
-def is_earlier(entry: dict[str, Any]) -> bool:
-    """Tell whether an entry of managedFields was left by an earlier tool (status is never one's to take)."""
-    return entry.get("manager") in EARLIER_MANAGERS and not entry.get("subresource") and not _only_status(entry)
+def _is_earlier(entry: dict[str, Any]) -> bool:
+    """Tell whether an entry was left by an earlier tool; status is never one's to take."""
+    only_status = set(entry.get("fieldsV1") or {}) == {"f:status"}
+    return entry.get("manager") in EARLIER_MANAGERS and not entry.get("subresource") and not only_status
 
 
-def _only_status(entry: dict[str, Any]) -> bool:
-    return set(entry.get("fieldsV1") or {}) == {"f:status"}
+def last_applied(live: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the manifest that ``kubectl apply`` gave last, while its fields are not ours yet; ``None`` otherwise.
 
-
-def has_earlier_owner(live: dict[str, Any]) -> bool:
-    """Tell whether an earlier tool still owns fields of an object."""
-    return any(is_earlier(x) for x in _entries(live))
-
-
-def taken_over(live: dict[str, Any], manager: str) -> list[dict[str, Any]]:
-    """Return managedFields in which ``manager`` applies what earlier tools owned.
-
-    Fields known under another API version stay with their owner: their paths may mean something else.
+    It is what tells the manifest's fields from those that defaults and controllers filled in.
     """
-    entries = copy.deepcopy(_entries(live))
-    ours = next((x for x in entries if x.get("manager") == manager and x.get("operation") == "Apply"), None)
-    earlier = [x for x in entries if is_earlier(x)]
-    if not earlier:
-        return entries
-    version = (ours or earlier[0]).get("apiVersion")
-    taken = [x for x in earlier if x.get("apiVersion") == version]
-    fields: dict[str, Any] = ours.get("fieldsV1") or {} if ours else {}
-    for entry in taken:
-        fields = _union(fields, entry.get("fieldsV1") or {})
-    kept = [x for x in entries if x is not ours and not any(x is y for y in taken)]
-    mine = {**(ours or taken[0]), "manager": manager, "operation": "Apply", "apiVersion": version, "fieldsV1": fields}
-    return [mine, *kept]
+    entries = _entries(live)
+    if entries and not any(_is_earlier(x) for x in entries):
+        return None
+    try:
+        manifest = json.loads(((live["metadata"].get("annotations")) or {}).get(LAST_APPLIED, ""))
+    except ValueError:
+        return None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("metadata"), dict):
+        return None
+    kept = {key: live["metadata"][key] for key in ("name", "namespace") if key in live["metadata"]}
+    metadata = {**manifest["metadata"], **kept}
+    metadata.pop("creationTimestamp", None)
+    return {**manifest, "apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata}
+
+
+def applied_fields(item: dict[str, Any], manager: str) -> dict[str, Any]:
+    """Return the FieldsV1 that a manager applies."""
+    for entry in _entries(item):
+        if entry.get("manager") == manager and entry.get("operation") == "Apply":
+            return dict(entry.get("fieldsV1") or {})
+    return {}
+
+
+def taken_over(live: dict[str, Any], manager: str, fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return managedFields in which ``manager`` applies ``fields`` and earlier tools own nothing."""
+    ours = _union(applied_fields(live, manager), fields)
+    kept = [
+        x for x in _entries(live)
+        if not _is_earlier(x) and not (x.get("manager") == manager and x.get("operation") == "Apply")
+    ]  # fmt: skip
+    mine = {
+        "manager": manager,
+        "operation": "Apply",
+        "apiVersion": live["apiVersion"],
+        "fieldsType": "FieldsV1",
+        "fieldsV1": ours,
+    }
+    return [mine, *copy.deepcopy(kept)]
 
 
 def _union(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
@@ -86,23 +104,18 @@ def _operation(path: str, old: Any, new: Any) -> dict[str, Any]:
     return {"op": "add" if old is None else "replace", "path": path, "value": new}
 
 
-def without_earlier_leftovers(dry_run: dict[str, Any]) -> dict[str, Any]:
-    """Return a dry run's result as it will be once earlier tools' fields are taken over.
+def without_leftovers(dry_run: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a dry run's result as it will be once ``fields``, an earlier tool's, are taken over.
 
-    A field that only an earlier tool owns, and that the new manifest does not have, stays in a dry run; the real
-    apply, after the take-over, removes it.
+    Those that nobody applies any more stay in a dry run; the real apply, after the take-over, removes them.
     """
-    entries = _entries(dry_run)
-    earlier = [x for x in entries if is_earlier(x)]
-    if not earlier:
-        return dry_run
     kept: set[Path] = set()
-    for entry in entries:
-        if not is_earlier(entry):
+    for entry in _entries(dry_run):
+        if not _is_earlier(entry):
             kept |= _with_parents(field_paths(entry.get("fieldsV1") or {}))
     predicted = copy.deepcopy(dry_run)
-    leftovers = {p for entry in earlier for p in field_paths(entry.get("fieldsV1") or {})} - kept
-    for path in sorted(leftovers, key=len, reverse=True):
+    # A whole item of a list goes before its fields: what is left of it would have no name.
+    for path in sorted(set(field_paths(fields)) - kept, key=len):
         _remove(predicted, path, kept)
     return predicted
 

@@ -7,13 +7,15 @@ from typing import Any
 from compass.change.manifests import Desired
 from compass.change.ownership import (
     EARLIER_MANAGERS,
-    has_earlier_owner,
+    applied_fields,
+    last_applied,
     replacing,
     taken_over,
-    without_earlier_leftovers,
+    without_leftovers,
 )
 from compass.change.plan import Change, applied_change
 from compass.cluster.client import FIELD_MANAGER, ClusterClient, Conflict
+from compass.errors import InvalidInput, StepFailed
 
 
 def preview(client: ClusterClient, item: Desired, *, force_conflicts: bool = False) -> Change:
@@ -26,36 +28,40 @@ def preview(client: ClusterClient, item: Desired, *, force_conflicts: bool = Fal
     """
     live = client.get(item.ref)
     dry_run = _apply(client, item.manifest, force_conflicts=force_conflicts, dry_run=True)
-    predicted = _predict(client, item, live, dry_run)
+    predicted = _predict(client, item, live, dry_run) if live else dry_run
     return applied_change(live, predicted, item.component, item.source)
 
 
-def _predict(
-    client: ClusterClient, item: Desired, live: dict[str, Any] | None, dry_run: dict[str, Any]
-) -> dict[str, Any]:
-    """Return what the object will be once earlier tools' fields are ours; the server fills in defaults."""
-    cleaned = without_earlier_leftovers(dry_run)
-    if live is None or cleaned == dry_run:
-        return dry_run
-    operations = replacing(live, cleaned)
+def _predict(client: ClusterClient, item: Desired, live: dict[str, Any], dry_run: dict[str, Any]) -> dict[str, Any]:
+    """Return what the object will be once an earlier tool's fields are ours; the server fills in defaults."""
+    fields = _earlier_fields(client, live)
+    cleaned = without_leftovers(dry_run, fields) if fields else dry_run
+    operations = replacing(live, cleaned) if cleaned != dry_run else []
     return client.patch_json(item.ref, operations, dry_run=True) if operations else dry_run
 
 
 def apply(client: ClusterClient, item: Desired, *, force_conflicts: bool = False) -> dict[str, Any]:
-    """Apply the object and return it; fields that earlier tools own become ours first.
+    """Apply the object and return it; the fields that ``kubectl apply`` gave it become ours first.
 
     Raises:
         Conflict, StepFailed, InvalidInput: as ``preview``.
     """
     live = client.get(item.ref)
-    if live is not None and has_earlier_owner(live):
-        _take_over(client, item, live)
-    applied = _apply(client, item.manifest, force_conflicts=force_conflicts, dry_run=False)
-    if has_earlier_owner(applied):
-        # An object from before field management only now has owners to take over from.
-        _take_over(client, item, applied)
-        applied = _apply(client, item.manifest, force_conflicts=force_conflicts, dry_run=False)
-    return applied
+    fields = _earlier_fields(client, live) if live else {}
+    if live and fields:
+        _take_over(client, item, live, fields)
+    return _apply(client, item.manifest, force_conflicts=force_conflicts, dry_run=False)
+
+
+def _earlier_fields(client: ClusterClient, live: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the manifest that kubectl applied last, as the server's own schema names them."""
+    manifest = last_applied(live)
+    if manifest is None:
+        return {}
+    try:
+        return applied_fields(client.apply(manifest, dry_run=True, force=True), FIELD_MANAGER)
+    except (StepFailed, InvalidInput):
+        return {}  # an old manifest that today's server refuses tells nothing
 
 
 def _apply(client: ClusterClient, manifest: dict[str, Any], *, force_conflicts: bool, dry_run: bool) -> dict[str, Any]:
@@ -67,12 +73,12 @@ def _apply(client: ClusterClient, manifest: dict[str, Any], *, force_conflicts: 
         return client.apply(manifest, dry_run=dry_run, force=True)
 
 
-def _take_over(client: ClusterClient, item: Desired, live: dict[str, Any]) -> None:
+def _take_over(client: ClusterClient, item: Desired, live: dict[str, Any], fields: dict[str, Any]) -> None:
     client.patch_json(
         item.ref,
         [
-            {"op": "replace", "path": "/metadata/managedFields", "value": taken_over(live, FIELD_MANAGER)},
             # The server refuses the patch when the object has moved since it was read.
             {"op": "replace", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]},
+            {"op": "add", "path": "/metadata/managedFields", "value": taken_over(live, FIELD_MANAGER, fields)},
         ],
     )

@@ -150,12 +150,13 @@ class _Run:
                 continue
             location = self._registry.mount(repository, digest, having[0]) if having else None
             if not having or location:
-                told += self._send(repository, digest, location, told)
+                told += self._send(repository, digest, location)
                 next(x for x in users if x.repository == repository).sent.add(digest)
             having.append(repository)
         self._progress.advance(STEP, size * len(users) - told)
 
-    def _send(self, repository: str, digest: Digest, location: str | None, told: int) -> int:
+    def _send(self, repository: str, digest: Digest, location: str | None) -> int:
+        """Upload a blob and return how many bytes the progress was told of."""
         count = 0
 
         def tell(amount: int) -> None:
@@ -175,11 +176,11 @@ class _Run:
             self._registry.put_manifest(pending.repository, reference, tree.data, tree.media_type)
             pending.sent.add(tree.digest)
             self._progress.advance(STEP, len(tree.data))
-        found = self._registry.head_manifest(pending.repository, pending.target.tag)
-        if found != pending.tree.digest:
-            said = f"tag points to {found}" if found else "no such tag"
+        found = self._registry.get_manifest(pending.repository, pending.target.tag)
+        if found is None or found.digest != pending.tree.digest:
+            said = f"tag points to {found.digest}" if found else "no such tag"
             raise StepFailed("read back", pending.target, found=said, expected=pending.tree.digest)
-        pending.there = found
+        pending.there = found.digest
 
 
 class _Stopped(Exception):

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from compass.digests import Digest, digest_of, parse_digest
 from compass.errors import CompassError, InvalidInput
-from compass.images.model import INDEX_TYPES, OCI_INDEX, OCI_MANIFEST, BlobSource, StoredImage
+from compass.images.model import OCI_INDEX, OCI_MANIFEST, BlobSource, StoredImage
 from compass.names import ImageName
 
 MAX_MANIFEST_BYTES = 4 << 20
@@ -232,8 +232,3 @@ def annotated_name(descriptor: Descriptor) -> ImageName | None:
             if name.tag:
                 return name
     return None
-
-
-def is_index(media_type: str) -> bool:
-    """Tell whether a media type is that of an index or a manifest list."""
-    return media_type in INDEX_TYPES

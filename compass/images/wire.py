@@ -73,6 +73,8 @@ class Wire:
                 return Answer(response.status_code, dict(response.headers), data)
         except httpx.HTTPError as error:
             raise self._failure(error, urlsplit(where).netloc) from None
+        except httpx.InvalidURL as error:
+            raise StepFailed("ask registry", self.host, found=f"an address that cannot be ({error})") from None
 
     def _read(self, response: httpx.Response) -> bytes:
         data = bytearray()

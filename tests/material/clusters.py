@@ -11,8 +11,7 @@ from typing import Any, Literal
 import httpx
 
 from tests.material.images import noise
-from tests.servers.control_plane import ControlPlane, text64
-from tests.servers.process import wait_until
+from tests.servers.control_plane import ControlPlane, text64, wait_served
 
 Json = dict[str, Any]
 Auth = Literal["token", "password", "certificate"]
@@ -31,7 +30,7 @@ def install_definitions(control: ControlPlane) -> None:
     create(control, [release, cluster])
     with control.client() as api:
         for path in (f"/apis/{RELEASE_API}/releases", f"/apis/{CLUSTER_API}/clusters"):
-            wait_until(path, lambda path=path: api.get(path).is_success)
+            wait_served(api, path)
 
 
 def populate(control: ControlPlane, users: Mapping[str, ControlPlane], *, releases: int = 10, registry: str) -> None:
@@ -74,11 +73,12 @@ def release(namespace: str, name: str, size_bytes: int = RELEASE_BYTES) -> Json:
 
 def cluster_object(name: str, plane: ControlPlane, *, is_control: bool = False, auth: Auth = "certificate") -> Json:
     """Return the Cluster object of a cluster; with ``password`` the API server will not let anybody in."""
-    how: Json = {
+    ways: dict[str, Json] = {
         "token": {"kubeToken": plane.token},
         "password": {"kubeUser": "admin", "kubePassword": "not-a-password"},
         "certificate": {"kubeConfig": _kubeconfig_by_name(name, plane)},
-    }[auth]
+    }
+    how = ways[auth]
     return {
         "apiVersion": CLUSTER_API,
         "kind": "Cluster",

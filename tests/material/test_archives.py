@@ -6,18 +6,18 @@ import gzip
 import json
 import tarfile
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from compass.digests import Digest, digest_of
-from tests.material.archives import Style, corrupt_layer, docker_save, truncate
+from tests.material.archives import Compression, Style, corrupt_layer, docker_save, truncate
 from tests.material.bundles import component_images
 
 STYLES = get_args(Style)
 
 
-def read(path: Path) -> tuple[list[dict[str, object]], dict[str, bytes]]:
+def read(path: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """Return ``manifest.json`` and every file, links followed, of an archive."""
     with tarfile.open(path) as tar:
         files = {x.name: tar.extractfile(x) for x in tar if not x.isdir()}
@@ -49,7 +49,7 @@ def test_an_archive_has_the_same_bytes_every_time(tmp_path: Path, style: Style) 
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 @pytest.mark.parametrize("style", STYLES)
-def test_a_corrupted_archive_is_whole_but_for_one_layer(tmp_path: Path, style: Style, compression: str) -> None:
+def test_a_corrupted_archive_is_whole_but_for_one_layer(tmp_path: Path, style: Style, compression: Compression) -> None:
     path = tmp_path / "a"
     docker_save(component_images()[:1], path, style, compression)
     _, before = read(path)

@@ -174,8 +174,7 @@ class ControlPlane:
         with self.client() as api:
             # Made a moment after the server says that it is ready.
             for namespace in ("default", "kube-system"):
-                path = f"/api/v1/namespaces/{namespace}"
-                wait_until(path, lambda path=path: api.get(path).is_success)
+                wait_served(api, f"/api/v1/namespaces/{namespace}")
         if controllers:
             self._controllers = with_free_ports(1, self._start_controllers)
 
@@ -257,8 +256,7 @@ class ControlPlane:
         manager.wait_ready(lambda: listening(port), READY_SECONDS)
         with self.client() as api:
             # Made by one of the controllers: they are at work.
-            account = "/api/v1/namespaces/default/serviceaccounts/default"
-            wait_until("the controllers", lambda: api.get(account).is_success, READY_SECONDS)
+            wait_served(api, "/api/v1/namespaces/default/serviceaccounts/default", READY_SECONDS)
         return manager
 
 
@@ -271,6 +269,11 @@ def api_client(url: str, token: str, ca_file: Path, timeout_seconds: float = 30)
         timeout=timeout_seconds,
         trust_env=False,
     )
+
+
+def wait_served(api: httpx.Client, path: str, timeout_seconds: float = 30) -> None:
+    """Wait until the API server has something at ``path``."""
+    wait_until(path, lambda: api.get(path).is_success, timeout_seconds)
 
 
 def text64(data: bytes) -> str:

@@ -8,6 +8,7 @@ are killed.  Only the network is the machine's, and of it only one bridge withou
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -257,7 +258,7 @@ def _clear(folder: Path) -> None:
     for cgroup in (*root.glob("k8s.io/*"), *root.glob("*/k8s.io/*")):
         if cgroup.name in containers:
             with contextlib.suppress(TimeoutError):
-                wait_until("an empty cgroup", lambda cgroup=cgroup: _rmdir(cgroup), 5)
+                wait_until("an empty cgroup", functools.partial(_rmdir, cgroup), 5)
             # The parent goes with the last container of all.
             _rmdir(cgroup.parent)
     with contextlib.suppress(TimeoutError):

@@ -207,7 +207,7 @@ def bcrypt(password: str) -> str:
     hashed = library.crypt(password.encode(), b"$2b$04$abcdefghijklmnopqrstuu")
     if not hashed or not hashed.startswith(b"$2b$"):
         raise Missing("bcrypt: this system's crypt library does not know it")
-    return hashed.decode()
+    return str(hashed.decode())
 
 
 def _tags_on_disk(root: Path) -> dict[str, dict[str, str]]:

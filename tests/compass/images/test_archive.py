@@ -77,6 +77,16 @@ def test_an_index_with_compressed_layers_stays_byte_for_byte(tmp_path: Path, lay
     assert len(list(read_tree(layout, image.digest, "x").walk())) == 3, "image, attestation and index"
 
 
+def test_a_manifest_with_compressed_layers_stays_byte_for_byte(tmp_path: Path, layout: Layout) -> None:
+    *parts, manifest = build(spec()).stored(compressed=True)
+    data = json.dumps(json.loads(manifest.data), indent=7).encode()
+    members = {f"blobs/sha256/{digest_of(x)[7:]}": x for x in [data, *(part.data for part in parts)]}
+    entry = {"digest": digest_of(data), "size": len(data), "annotations": {"io.containerd.image.name": "h.io/a/b:v1"}}
+    write(tmp_path / "a.tar.gz", {**members, "index.json": to_json({"manifests": [entry]})})
+    image = read(tmp_path / "a.tar.gz", layout)[0]
+    assert layout.open(image.digest).read() == data
+
+
 def test_old_and_new_docker_give_the_same_manifest(tmp_path: Path) -> None:
     digests = set()
     for style in ("legacy", "oci"):

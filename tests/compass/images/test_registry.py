@@ -134,7 +134,7 @@ def test_a_registry_that_stays_away_is_transient(make_registry: Callable[..., Do
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_an_answer_that_may_change_is_asked_for_again(status: int, registry: DockerRegistry) -> None:
-    answers = iter([Say(status), Say(status)])
+    answers = iter([Say(status), Say(status, {"Retry-After": "0"})])
     with proxy(registry.url, lambda _: next(answers, None)) as way, plain(way.host, patience_seconds=20) as door:
         door.ping()
     assert way.count("GET") == 3
@@ -201,6 +201,15 @@ def test_a_redirect_inside_the_registry_is_followed(registry: DockerRegistry) ->
 
     with proxy(registry.url, rule) as way, plain(way.host) as door:
         assert door.head_manifest("old", "v1") == digest
+
+
+def test_an_address_that_cannot_be_is_an_error() -> None:
+    with (
+        nobody(lambda _: Say(202, {"Location": "/v2/a\x7f/blobs/uploads/1"})) as way,
+        plain(way.host) as door,
+        pytest.raises(StepFailed, match="an address that cannot be"),
+    ):
+        door.writable("a/b")
 
 
 def test_redirects_without_end_are_an_error() -> None:
