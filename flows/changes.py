@@ -13,7 +13,7 @@ from compass.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_FAILED, CompassError,
 from compass.job import Job
 from compass.markdown import size_text
 from compass.report import ClusterReport, RunReport
-from compass.steps.clusters import ask_each
+from compass.steps.clusters import ask_each, shared_error
 from compass.steps.plan import make_removal_plan
 from compass.steps.prepare import prepare
 from compass.steps.workplace import Target, Workplace
@@ -40,11 +40,9 @@ def upgrade(place: Workplace, screen: Screen, *, yes: bool) -> int:
 
 
 def _stop_on_wrong_input(answers: Sequence[tuple[Target, Plan | CompassError]]) -> None:
-    """Raise when the input is wrong for every cluster; a single cluster's trouble stays its own."""
-    errors = [x for _, x in answers if isinstance(x, CompassError)]
-    control = [x for target, x in answers if target.role == "control" and isinstance(x, CompassError)]
-    if control or (errors and len(errors) == len(answers)):
-        raise (control or errors)[0]
+    error = shared_error(answers)
+    if error:
+        raise error
 
 
 def confirm(screen: Screen, what: str, *, yes: bool) -> None:

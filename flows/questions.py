@@ -18,6 +18,7 @@ from compass.steps.images import ExpectedImage, bundle_configs, expected_images
 from compass.steps.plan import make_plan
 from compass.steps.preflight import preflight_cluster
 from compass.steps.prepare import Prepared, prepare
+from compass.steps.render import render
 from compass.steps.workplace import Target, Workplace
 from flows.screen import Screen
 
@@ -80,6 +81,8 @@ def plan(place: Workplace, screen: Screen) -> int:
 def planned(place: Workplace) -> tuple[Prepared, list[tuple[Target, Plan | CompassError]], list[ExpectedImage]]:
     """Return the plans of all clusters and the state of the images; nothing is changed."""
     prepared = prepare(place)
+    for each in place.targets:
+        render(place, each)  # what is wrong in a template is wrong for all, whichever cluster it goes to
 
     def one(target: Target) -> Plan:
         preflight_cluster(place, target)

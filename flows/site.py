@@ -15,6 +15,7 @@ from compass.clock import iso, stamp, system_clock
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed, exit_status
 from compass.job import Choices, Job, Where
 from compass.report import ClusterReport, RunReport
+from compass.steps.clusters import shared_error
 from compass.steps.images import LoadResult
 from compass.steps.preflight import Findings
 from compass.steps.record import who
@@ -78,7 +79,7 @@ class _SiteRun:
         plan.render_all(self.job, self.targets)
         plans = self._plan_all()
         loaded = LoadResult(images=())
-        if plans and not self._control_failed():
+        if not shared_error([(x, self.errors.get(x.name)) for x in self.targets]):
             loaded = images.load_images(self.job, self.prepared)
             self._upgrade_all(plans)
             self._remove(plans)

@@ -103,7 +103,6 @@ class _Run:
         except Mistaken:
             images = self._read(name, told, {})
         self._layout.remember(digest, images)
-        self._progress.advance(STEP, self._files.size(name) - told.high)
         return images
 
     def _digest(self, name: str) -> Digest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -26,3 +26,18 @@ def ask_each(place: Workplace, ask: Callable[[Target], T]) -> list[tuple[Target,
     targets = place.targets
     with ThreadPoolExecutor(place.job.choices.parallel_clusters) as pool:
         return list(zip(targets, pool.map(one, targets), strict=True))
+
+
+def shared_error(answers: Sequence[tuple[Target, object]]) -> CompassError | None:
+    """Return the error that stops a run before anything is touched; a single cluster's trouble stays its own.
+
+    It is the control cluster's, the one of a run in which no cluster can go on, or wrong input that every cluster of
+    a role met: then it is the bundle's, not the cluster's.
+    """
+    errors = [x for _, x in answers if isinstance(x, CompassError)]
+    control = [x for target, x in answers if target.role == "control" and isinstance(x, CompassError)]
+    if control or len(errors) == len(answers):
+        return (control or errors or [None])[0]
+    asked = [x for target, x in answers if target.role == "user" and not target.problem]
+    wrong = [x for x in asked if isinstance(x, InvalidInput)]
+    return wrong[0] if wrong and len(wrong) == len(asked) else None

@@ -16,6 +16,7 @@ from compass.change.manifests import (
 )
 from compass.change.templates import Place, TemplateRenderer, template_values, variable_values
 from compass.cluster.client import ClusterClient
+from compass.errors import InvalidInput
 from compass.site.settings import read_values
 from compass.steps.workplace import Target, Workplace
 
@@ -51,6 +52,15 @@ def fit(client: ClusterClient, wanted: Sequence[Desired]) -> list[Desired]:
     Raises:
         InvalidInput: the cluster does not serve a kind, or an object is there twice.
     """
+    coming = defined_kinds(wanted)
+    for item in wanted:
+        ref = item.ref
+        if (ref.api_version, ref.kind) not in coming and not client.serves(ref.api_version, ref.kind):
+            raise InvalidInput(
+                "read", f"template {item.source}, {ref}",
+                found=f"{client.server} does not serve {ref.api_version} {ref.kind}",
+                expected="an API version that the cluster has",
+            )  # fmt: skip
     return complete(wanted, scope_of(client, wanted))
 
 

@@ -6,13 +6,16 @@ import json
 import tarfile
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from compass.bundle.files import DirectoryFiles
 from compass.digests import digest_of
 from compass.errors import InvalidInput
+from compass.images import content
 from compass.images.archive import normalise, survey
+from compass.images.compression import gzip_compressor
 from compass.images.layout import Layout
 from compass.images.manifests import read_tree
 from compass.images.model import OCI_INDEX, OCI_MANIFEST
@@ -104,6 +107,20 @@ def test_a_shared_layer_is_stored_once_and_the_same_bytes_every_time(tmp_path: P
     again = Layout(tmp_path / "again")
     normalise(files, ["1.tar.gz", "0.tar.gz"], again, Silent(), workers=2)
     assert left_in(again) == left_in(layout)
+
+
+def test_a_shared_layer_is_compressed_once(tmp_path: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def counted() -> Any:
+        begun.append(1)
+        return gzip_compressor()
+
+    monkeypatch.setattr(content, "gzip_compressor", counted)
+    for n, each in enumerate(TWO):
+        docker_save([each], tmp_path / f"{n}.tar.gz")
+    normalise(DirectoryFiles(tmp_path), ["0.tar.gz", "1.tar.gz"], layout, Silent(), workers=1)
+    assert len(begun) == 3
 
 
 def test_a_layer_that_only_looks_like_one_seen_before_is_read_again(tmp_path: Path, layout: Layout) -> None:

@@ -32,7 +32,7 @@ def layout(tmp_path: Path) -> Iterator[Layout]:
 def refused(path: Path, layout: Layout, *words: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         read(path, layout)
-    text = str(caught.value)
+    text = str(caught.value).replace(str(path.parent), "")  # the folder carries the name of the test
     assert "\n" not in text
     for word in (path.name, *words):
         assert word in text
@@ -233,7 +233,7 @@ def test_the_same_member_twice(tmp_path: Path, layout: Layout) -> None:
             info = tarfile.TarInfo("manifest.json")
             info.size = 4
             tar.addfile(info, io.BytesIO(data.ljust(4)))
-    refused(tmp_path / "a.tar", layout, "manifest.json", "twice")
+    refused(tmp_path / "a.tar", layout, "manifest.json", "the same member twice")
 
 
 def test_two_images_of_one_name(tmp_path: Path, layout: Layout) -> None:
