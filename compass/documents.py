@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +18,12 @@ except ImportError:  # PyYAML built without libyaml
     from yaml import SafeDumper as _Dumper  # type: ignore[assignment]
     from yaml import SafeLoader as _Loader  # type: ignore[assignment]
 
+_TAG = "tag:yaml.org,2002:"
+_MERGE = f"{_TAG}merge"
 MAX_NODES = 1_000_000
 MAX_BYTES = 32 << 20
+MAX_DEPTH = 200
+MAX_MERGED = 10_000
 
 
 class Document(BaseModel):
@@ -31,12 +36,33 @@ D = TypeVar("D", bound=Document)
 
 
 class _StrictLoader(_Loader):
-    """Safe YAML in which a key given twice is an error, and dates and times stay text."""
+    """Safe YAML of plain values: no key twice, no endless nesting or merging, and dates and times stay text."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+    depth = 0
+
+    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
+        # libyaml's composer calls itself for each level, and would run out of stack; there are no path resolvers.
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.constructor.ConstructorError(None, None, f"nested more than {MAX_DEPTH} levels deep")
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
+
+    def flatten_mapping(self, node: Any) -> None:
+        if getattr(node, "is_flat", False):
+            return
+        node.is_flat = True
+        self._refuse_twice(node)
+        merged = [x for key, x in node.value if key.tag == _MERGE]
+        super().flatten_mapping(node)
+        if any(len(x.value) > 100 for x in merged) or len(node.value) > MAX_MERGED:
+            raise yaml.constructor.ConstructorError(None, None, "merge keys that expand without end", node.start_mark)
+
+    def _refuse_twice(self, node: Any) -> None:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
+            if key_node.tag == _MERGE:
                 continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool | None):
@@ -44,13 +70,27 @@ class _StrictLoader(_Loader):
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} given twice", key_node.start_mark)
             seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
-# Kubernetes and Helm read YAML into JSON: a timestamp is a string there.
+def _plain_rules(rules: list[tuple[str, re.Pattern[str]]]) -> list[tuple[str, re.Pattern[str]]]:
+    """Return what tells plain scalars apart in Kubernetes and Helm: no timestamps, no base 60, ``=`` is a text."""
+    kept = []
+    for tag, pattern in rules:
+        if tag in (f"{_TAG}int", f"{_TAG}float"):
+            pattern = re.compile(rf"(?!.*:){pattern.pattern}", pattern.flags)
+        if tag not in (f"{_TAG}timestamp", f"{_TAG}value"):
+            kept.append((tag, pattern))
+    return kept
+
+
 _StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
-    for first, rules in _Loader.yaml_implicit_resolvers.items()
+    first: _plain_rules(rules) for first, rules in _Loader.yaml_implicit_resolvers.items()
+}
+# What JSON has no word for (sets, bytes, dates) is refused by its tag.
+_StrictLoader.yaml_constructors = {
+    tag: make
+    for tag, make in _Loader.yaml_constructors.items()
+    if tag is None or tag.removeprefix(_TAG) in ("null", "bool", "int", "float", "str", "seq", "map")
 }
 
 
@@ -67,8 +107,12 @@ def load_all_yaml(text: str | bytes, where: str) -> list[Any]:
         documents = [x for x in yaml.load_all(text, Loader=_StrictLoader) if x is not None]
     except yaml.YAMLError as error:
         raise InvalidInput("read", where, found=_yaml_problem(error), expected="YAML") from None
-    except (ValueError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidInput("read", where, found=f"{type(error).__name__}: {error}", expected="YAML") from None
+    except UnicodeDecodeError:
+        raise InvalidInput("read", where, found="bytes that are no UTF-8 text", expected="YAML") from None
+    except (ValueError, RecursionError) as error:
+        # The value may be a secret: it is not shown.
+        raise InvalidInput("read", where, found=f"a value that does not parse ({type(error).__name__})",
+                           expected="YAML") from None  # fmt: skip
     _bound_nodes(documents, where)
     return documents
 
@@ -129,6 +173,8 @@ def read_text(path: Path, what: str) -> str:
 def _yaml_problem(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    # A password that was not quoted may look like a tag or an alias.
+    problem = re.sub(r".*(alias|tag) '.*'", r"an unknown \1", problem)
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem
 
 

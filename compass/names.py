@@ -123,6 +123,8 @@ def registry_host(text: str) -> str:
     Raises:
         InvalidInput: it is not, for instance because it carries a path.
     """
-    if not _HOST.fullmatch(text):
-        raise InvalidInput("read registry", repr(text[:200]), expected="host[:port]")
+    # Container runtimes take a bare word for a folder of docker.io.
+    is_host = "." in text or ":" in text or text == "localhost"
+    if not is_host or not _HOST.fullmatch(text):
+        raise InvalidInput("read registry", repr(text[:200]), expected="host[:port], with a dot, a port, or localhost")
     return text

@@ -146,8 +146,8 @@ def folder_aside(target: Path) -> Iterator[Path]:
 def drop_leftovers(folder: Path) -> None:
     """Remove the partial folders of processes that are dead."""
     for partial in folder.glob(".partial-*-*"):
-        pid = int(partial.name.split("-")[1])
-        if not _alive(pid):
+        pid = partial.name.split("-")[1]
+        if pid.isdecimal() and not _alive(int(pid)):
             shutil.rmtree(partial, ignore_errors=True)
 
 

@@ -15,6 +15,7 @@ from compass.markdown import size_text
 from compass.report import ClusterReport, RunReport
 from compass.steps.clusters import ask_each, shared_error
 from compass.steps.plan import make_removal_plan
+from compass.steps.preflight import preflight_site
 from compass.steps.prepare import prepare
 from compass.steps.workplace import Target, Workplace
 from flows import engine, questions
@@ -27,6 +28,7 @@ def upgrade(place: Workplace, screen: Screen, *, yes: bool) -> int:
         screen.tell("planning")
     prepared, answers, expected = questions.planned(place)
     _stop_on_wrong_input(answers)
+    preflight_site(place)
     if screen.output == "text":
         questions.show_plans(screen, answers, expected)
     acting = any(isinstance(x, Plan) and x.acting for _, x in answers) or any(not x.is_published for x in expected)

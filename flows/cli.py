@@ -150,8 +150,9 @@ def main() -> None:
     """Run the command line and exit with its status."""
     signal.signal(signal.SIGTERM, _stop)
     try:
-        status = app(exit_on_error=False, print_error=True, result_action="return_value")
-    except CycloptsError:
+        status = app(exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        Screen().fail(str(error))
         status = EXIT_INVALID
     except KeyboardInterrupt:
         status = 130

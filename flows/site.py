@@ -75,7 +75,7 @@ class _SiteRun:
     def run(self) -> RunReport:
         self.prepared = bundles.prepare(self.job)
         self.targets = sites.find_targets(self.job)
-        sites.preflight_site(self.job)
+        sites.preflight_site(self.job, self.prepared)
         plan.render_all(self.job, self.targets)
         plans = self._plan_all()
         loaded = LoadResult(images=())

@@ -47,7 +47,7 @@ def upgrade_cluster(
     prepared = shared.prepared if shared else prepare_bundle(job)
     target = only(sites.find_targets(job))
     if not shared:
-        sites.preflight_site(job)
+        sites.preflight_site(job, prepared)
     return _Upgrade(job, target, prepared).run(shared.plan_digest if shared else "")
 
 

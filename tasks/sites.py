@@ -6,6 +6,7 @@ from compass import markdown
 from compass.job import Job
 from compass.steps import preflight as core
 from compass.steps.preflight import Findings
+from compass.steps.prepare import Prepared
 from compass.steps.workplace import Target
 from tasks.step import publish, step, workplace
 
@@ -22,10 +23,10 @@ def find_targets(job: Job) -> list[Target]:
 
 
 @step("preflight registry")
-def preflight_site(job: Job) -> Findings:
+def preflight_site(job: Job, prepared: Prepared) -> Findings:
     """Check the registry and the space (``compass.steps.preflight``)."""
     with workplace(job) as place:
-        findings = core.preflight_site(place)
+        findings = core.preflight_site(place, prepared.archives)
     publish("preflight-registry", markdown.bulleted("Registry", findings.lines), "; ".join(findings.lines))
     return findings
 

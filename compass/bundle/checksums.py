@@ -21,7 +21,7 @@ def parse_checksums(text: str, where: str) -> dict[str, str]:
         InvalidInput: a line does not fit, or a path is there twice.
     """
     sums: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(re.split(r"\r?\n", text.removesuffix("\n")) if text else (), 1):
         match = _LINE.fullmatch(line)
         if not match or match[2] in sums:
             raise InvalidInput(
@@ -32,8 +32,23 @@ def parse_checksums(text: str, where: str) -> dict[str, str]:
 
 
 def write_checksums(sums: Mapping[str, str]) -> str:
-    """Return the lines for ``sums``, sorted by path; the inverse of ``parse_checksums``."""
+    """Return the lines for ``sums``, sorted by path; the inverse of ``parse_checksums``.
+
+    Raises:
+        InvalidInput: a path is no text of one line.
+    """
+    for path in sums:
+        if "\n" in path or "\r" in path or _is_no_text(path):
+            raise InvalidInput("list checksums of", repr(path), found="a file's name that is no text of one line")
     return "".join(f"{sums[path]}  {path}\n" for path in sorted(sums))
+
+
+def _is_no_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def bundle_digest(sums: Mapping[str, str]) -> Digest:
@@ -55,7 +70,10 @@ def sum_files(files: BundleFiles, names: list[str], progress: Progress) -> dict[
     return sums
 
 
-def compare_sums(found: Mapping[str, str], expected: Mapping[str, str], where: str) -> None:
+def compare_sums(
+    found: Mapping[str, str], expected: Mapping[str, str], where: str,
+    do: str = "copy the bundle again from its source",
+) -> None:  # fmt: skip
     """Check that the bundle holds just what its checksums say.
 
     Raises:
@@ -70,4 +88,4 @@ def compare_sums(found: Mapping[str, str], expected: Mapping[str, str], where: s
     ]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise InvalidInput("verify bundle", where, found=wrong[0] + more, do="copy the bundle again from its source")
+        raise InvalidInput("verify bundle", where, found=wrong[0] + more, do=do)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from compass.errors import InvalidInput
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_-]*)\s*[=:]\s*(.*)")
+_PART = re.compile(r"""("[^"]*"|'[^']*')|\s\#.*|(.)""")
 _KUBE_SYSTEM = re.compile(r"kube[-_]?system", re.IGNORECASE)
 _DEFAULT = re.compile(r"default|defalut", re.IGNORECASE)
 
@@ -55,10 +56,6 @@ def _namespace(name: str) -> str | None:
 
 
 def _unquote(text: str) -> str:
-    text = text.strip()
-    if text[:1] in "\"'(" and text:
-        quote = {"(": ")"}.get(text[0], text[0])
-        end = text.find(quote, 1)
-        if end > 0:
-            return text[1:end].strip().strip("\"'")
-    return text.split(" #", 1)[0].split("\t#", 1)[0].strip()
+    """Return a value without its quotes, the brackets of a list, and the comment after it."""
+    parts = _PART.findall(f" {text}")
+    return "".join(plain or quoted[1:-1] for quoted, plain in parts).strip().removeprefix("(").removesuffix(")").strip()

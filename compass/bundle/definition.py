@@ -23,6 +23,12 @@ def _is_name(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _is_object_name(text: str) -> str:
+    # It becomes part of a path on the API server; RBAC allows a colon.
+    _is_name(text.replace(":", "-"))
+    return text
+
+
 def _is_inside(text: str) -> str:
     if text.startswith("/") or ".." in text.split("/") or not text:
         raise ValueError(f"{text!r} leads out of the bundle")
@@ -38,6 +44,7 @@ def _is_image(text: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_is_name)]
+ObjectText = Annotated[str, AfterValidator(_is_object_name)]
 Inside = Annotated[str, AfterValidator(_is_inside)]
 ImageText = Annotated[str, AfterValidator(_is_image)]
 DigestText = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -48,8 +55,8 @@ class ObjectName(Document):
 
     api_version: str = Field(alias="apiVersion", min_length=1)
     kind: str = Field(min_length=1)
-    namespace: str = ""
-    name: str = Field(min_length=1)
+    namespace: Name | Literal[""] = ""
+    name: ObjectText
 
     @property
     def ref(self) -> ObjectRef:
@@ -123,7 +130,7 @@ class Definition(Document):
     source_registry: str = Field(default="", alias="sourceRegistry")
     variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Variable] = Field(default_factory=dict)
     components: tuple[Component, ...] = ()
-    remove: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
+    remove: dict[Name, tuple[ObjectText, ...]] = Field(default_factory=dict)
     protect: tuple[ObjectName, ...] = ()
     checksums: Inside | None = None
 

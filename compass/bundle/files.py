@@ -11,6 +11,13 @@ from typing import BinaryIO, Protocol
 from compass.errors import InvalidInput
 
 MAX_MEMBERS = 100_000
+KNOWN_FOLDERS = frozenset({"images", "templates", "scripts", "oci"})
+
+
+def is_left_out(name: str) -> bool:
+    """Tell whether a file lies where a run leaves things beside a bundle, and is no part of it."""
+    parts = name.split("/")
+    return parts[0] in ("compass-state", "release_backup") or ".git" in parts
 
 
 class BundleFiles(Protocol):
@@ -41,7 +48,7 @@ class DirectoryFiles:
 
     def _walk(self, folder: Path) -> Iterator[str]:
         for path in folder.iterdir():
-            if (folder == self.root and path.name in ("compass-state", "release_backup")) or path.name == ".git":
+            if is_left_out(path.relative_to(self.root).as_posix()):
                 continue
             if path.is_dir() and not path.is_symlink():
                 yield from self._walk(path)
@@ -104,7 +111,7 @@ class TarFiles:
 
     def _strip_common_folder(self) -> None:
         tops = {name.partition("/")[0] for name in self._spans}
-        if len(tops) == 1 and all("/" in name for name in self._spans):
+        if len(tops) == 1 and not tops & KNOWN_FOLDERS and all("/" in name for name in self._spans):
             self._spans = {name.partition("/")[2]: span for name, span in self._spans.items()}
 
     def names(self) -> list[str]:

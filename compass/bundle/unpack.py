@@ -7,11 +7,13 @@ import io
 import json
 import posixpath
 import re
+import shutil
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from compass.bundle.files import KNOWN_FOLDERS
 from compass.bundle.streams import DAMAGE, CountingStream, plain_stream
 from compass.digests import CHUNK_BYTES, chunks, digest_of_stream, hexadecimal
 from compass.documents import Document
@@ -24,6 +26,7 @@ MAX_MEMBERS = 100_000
 MAX_BYTES = 1 << 40
 RATIO_GRACE_BYTES = 256 << 20
 MAX_RATIO = 200
+MAX_PATH_BYTES = 1024
 _DAMAGED: tuple[type[Exception], ...] = (tarfile.TarError, *DAMAGE)
 
 
@@ -54,7 +57,7 @@ class _Pass:
     members: int = 0
     size: int = 0
     sums: dict[str, str] = field(default_factory=dict)
-    links: set[str] = field(default_factory=set)
+    links: dict[str, str] = field(default_factory=dict)
     others: list[OtherPackage] = field(default_factory=list)
     component: str = ""
 
@@ -63,7 +66,7 @@ class _Pass:
 
     def count(self, member: tarfile.TarInfo) -> None:
         self.members += 1
-        self.size += member.size
+        self.size += max(0, member.size)
         if self.members > MAX_MEMBERS or self.size > MAX_BYTES:
             raise self.bad(member.name, f"more than {MAX_MEMBERS} files or {MAX_BYTES >> 40} TiB")
 
@@ -89,6 +92,7 @@ def unpack(archive: Path, bundles: Path, progress: Progress) -> tuple[Path, Unpa
     known = _known(target)
     if known:
         return target / "content", known
+    shutil.rmtree(target, ignore_errors=True)  # damaged since
     # Compressed images do not shrink again: what is inside is at least as large as the archive.
     need_space(bundles, archive.stat().st_size, "unpack bundle")
     with folder_aside(target) as aside:
@@ -104,6 +108,8 @@ def unpack(archive: Path, bundles: Path, progress: Progress) -> tuple[Path, Unpa
 
 
 def _known(target: Path) -> Unpacked | None:
+    if not (target / "content").is_dir():
+        return None
     try:
         return Unpacked.model_validate_json((target / "unpacked.json").read_bytes())
     except (OSError, ValueError):
@@ -123,6 +129,7 @@ def _walk_archive(archive: Path, file: BinaryIO, content: Path, progress: Progre
         ) from error
     if not seen.sums:
         raise InvalidInput("unpack", archive, found="no files", expected="an upgrade bundle")
+    _sum_links(seen)
     _strip_common_folder(content, seen)
     return seen
 
@@ -130,13 +137,12 @@ def _walk_archive(archive: Path, file: BinaryIO, content: Path, progress: Progre
 def _walk(stream: BinaryIO, seen: _Pass, content: Path, progress: Progress, *, nested: bool) -> None:
     told = 0
     # Only the outermost stream is checked to its end by gzip's own checksum; tarfile reads to its end marker.
-    with tarfile.open(fileobj=stream, mode="r|") as tar:
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_WholeMember) as tar:
         for member in tar:
             seen.count(member)
             if not nested and member.isreg() and COMPONENT_ARCHIVE.fullmatch(member.name):
-                seen.component = member.name
+                _begin_component(member, seen, content)
                 inner = plain_stream(cast(BinaryIO, tar.extractfile(member)), f"{seen.where}: {member.name}")
-                seen.sums.clear()
                 _walk(inner, seen, content, progress, nested=True)
             elif not nested and (seen.component or _is_beside(member)):
                 _note_other(tar, member, seen)
@@ -145,13 +151,40 @@ def _walk(stream: BinaryIO, seen: _Pass, content: Path, progress: Progress, *, n
             progress.advance("unpack bundle", seen.compressed.count - told)
             told = seen.compressed.count
     for chunk in chunks(stream):
-        seen.check_ratio(seen.size + len(chunk))
+        seen.size += len(chunk)
+        seen.check_ratio(seen.size)
+
+
+class _WholeMember(tarfile.TarInfo):
+    """A member of an archive that must go on until its end marker; ``tarfile`` takes a cut for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> _WholeMember:
+        try:
+            return super().fromtarfile(tar)
+        except (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError, tarfile.InvalidHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error) or "no end marker") from None
+
+
+def _begin_component(member: tarfile.TarInfo, seen: _Pass, content: Path) -> None:
+    """Start anew: what came before the component archive are files of the outer package, not of our bundle."""
+    if seen.component:
+        raise seen.bad(member.name, f"a second component bundle, beside {seen.component}")
+    seen.component = member.name
+    for name, sha256 in seen.sums.items():
+        if name not in seen.links:
+            seen.others.append(OtherPackage(name=name, size=(content / name).stat().st_size, sha256=sha256))
+    seen.sums.clear()
+    seen.links.clear()
+    shutil.rmtree(content)
+    content.mkdir(mode=0o700)
 
 
 def _is_beside(member: tarfile.TarInfo) -> bool:
     """Tell whether a member is one of the outer package's archives rather than a file of our own bundle."""
     parts = member.name.removeprefix("./").strip("/").split("/")
-    return member.isreg() and len(parts) <= 2 and bool(re.search(r"\.(tar|tgz|tar\.gz)$", parts[-1]))
+    is_ours = len(parts) > 2 or parts[0] in KNOWN_FOLDERS
+    return member.isreg() and not is_ours and bool(re.search(r"\.(tar|tgz|tar\.gz)$", parts[-1]))
 
 
 def _note_other(tar: tarfile.TarFile, member: tarfile.TarInfo, seen: _Pass) -> None:
@@ -165,10 +198,12 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, seen: _Pass, content
     if name == ".":
         return
     path = content / name
+    try:
+        (path if member.isdir() else path.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise seen.bad(member.name, "a folder of a file's name") from None
     if member.isdir():
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.is_symlink() or path.exists():
         raise seen.bad(member.name, "a name that is there twice")
     if member.issym() or member.islnk():
@@ -184,10 +219,20 @@ def _safe_name(member: tarfile.TarInfo, seen: _Pass) -> str:
     name = posixpath.normpath(member.name)
     if name.startswith(("/", "../")) or name == ".." or "\0" in name or "\\" in name:
         raise seen.bad(member.name, "a path that leads out of the archive")
+    if not _can_be_named(name):
+        raise seen.bad(repr(name[:80]), "a name that is too long, or no text of one line")
     parents = {posixpath.join(*name.split("/")[:i]) for i in range(1, len(name.split("/")))}
-    if parents & seen.links:
+    if parents & seen.links.keys():
         raise seen.bad(member.name, "a path through a link")
     return name
+
+
+def _can_be_named(name: str) -> bool:
+    try:
+        raw = name.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\n" not in name and len(raw) <= MAX_PATH_BYTES and all(len(x) <= 255 for x in raw.split(b"/"))
 
 
 def _link(member: tarfile.TarInfo, name: str, path: Path, seen: _Pass) -> None:
@@ -197,7 +242,17 @@ def _link(member: tarfile.TarInfo, name: str, path: Path, seen: _Pass) -> None:
     if target.startswith(("/", "../")) or target == ".." or member.linkname.startswith("/"):
         raise seen.bad(member.name, f"a link to {member.linkname!r}")
     path.symlink_to(posixpath.relpath(target, posixpath.dirname(name) or "."))
-    seen.links.add(name)
+    seen.links[name] = target
+
+
+def _sum_links(seen: _Pass) -> None:
+    """Give each link the sum of the file that it leads to."""
+    for name in seen.links:
+        target, steps = name, 0
+        while target in seen.links and steps <= len(seen.links):
+            target, steps = seen.links[target], steps + 1
+        if target in seen.sums:
+            seen.sums[name] = seen.sums[target]
 
 
 def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, seen: _Pass) -> str:
@@ -219,8 +274,7 @@ def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, see
 def _strip_common_folder(content: Path, seen: _Pass) -> None:
     """Lift the files out of the one folder that an archive usually has at its top."""
     tops = list(content.iterdir())
-    known = {"images", "templates", "scripts", "oci"}
-    if len(tops) != 1 or not tops[0].is_dir() or tops[0].is_symlink() or tops[0].name in known:
+    if len(tops) != 1 or not tops[0].is_dir() or tops[0].is_symlink() or tops[0].name in KNOWN_FOLDERS:
         return
     folder = tops[0].rename(content.parent / "lifted")
     content.rmdir()

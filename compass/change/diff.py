@@ -12,6 +12,9 @@ MAX_VALUE = 160
 _SERVER_SET = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _SECRET_NAME = re.compile(r"passw|secret|token|credential|private|api[-_]?key|access[-_]?key", re.IGNORECASE)
+# In a text: an option or a line of a configuration file whose name says so, and the password in an address.
+_SECRET_TEXT = re.compile(rf"((?:{_SECRET_NAME.pattern})[\w.-]*[\"']?\s*[=:]\s*)[^\s,;&]+", re.IGNORECASE)
+_SECRET_ADDRESS = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
 _MASK = "***"
 _ABSENT = object()
 
@@ -74,9 +77,8 @@ def _have_names(items: list[Any]) -> bool:
 def _show(value: Any, *, masked: bool) -> str:
     if value is _ABSENT:
         return "(none)"
-    if masked and isinstance(value, str | int | float):
-        return _MASK
-    text = json.dumps(_mask_inside(value), ensure_ascii=False, sort_keys=True) if not isinstance(value, str) else value
+    value = _mask_all(value) if masked else _mask_inside(value)
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True) if not isinstance(value, str) else value
     return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}… ({len(text)} characters)"
 
 
@@ -87,4 +89,18 @@ def _mask_inside(value: Any) -> Any:
             k: _MASK if _SECRET_NAME.search(str(k)) or (secret and k == "value") else _mask_inside(v)
             for k, v in value.items()
         }
-    return [_mask_inside(x) for x in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_mask_inside(x) for x in value]
+    return _mask_text(value) if isinstance(value, str) else value
+
+
+def _mask_all(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _mask_all(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_mask_all(x) for x in value]
+    return value if value is None else _MASK
+
+
+def _mask_text(text: str) -> str:
+    return _SECRET_ADDRESS.sub(rf"\1{_MASK}@", _SECRET_TEXT.sub(rf"\1{_MASK}", text))

@@ -182,7 +182,7 @@ def _stuck_container(status: dict[str, Any], events: Sequence[str]) -> str:
     if reason in _PULL:
         image = str(status.get("image") or "")
         causes = [message, *(x for x in events if image and image in x)]
-        final = next((x for x in causes if _PULL_FINAL.search(x)), "")
+        final = next((x for x in causes if _PULL_FINAL.search(x.replace(image, ""))), "")
         return f"{reason}: {final}" if final else ""
     if reason == "CrashLoopBackOff" and status.get("restartCount", 0) >= CRASHES_TOLERATED:
         last = ((status.get("lastState") or {}).get("terminated")) or {}

@@ -147,8 +147,8 @@ def move_images(item: Desired, source: str, registry: str) -> Desired:
 
 def _containers(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     spec = pod_spec(manifest) or {}
-    listed = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
-    return [x for x in listed if isinstance(x, dict)]
+    lists = [x for x in (spec.get("initContainers"), spec.get("containers")) if isinstance(x, list)]
+    return [x for listed in lists for x in listed if isinstance(x, dict)]
 
 
 def pod_spec(manifest: dict[str, Any]) -> dict[str, Any] | None:

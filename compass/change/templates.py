@@ -8,12 +8,15 @@ from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError
 from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from compass.bundle.definition import Definition, Role, Variable
 from compass.errors import InvalidInput
 
 MAX_RENDERED_BYTES = 8 << 20
+# What the expressions of a template may raise.
+_FAULTS = (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError, MemoryError)
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -81,11 +84,22 @@ def _without_empty(**entries: str) -> dict[str, str]:
     return {key: value for key, value in entries.items() if value}
 
 
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """The sandbox, without arithmetic that makes much of little."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if not all(isinstance(x, int | float) for x in (left, right)) or operator == "**":
+            raise SecurityError(f"{operator!r} of {type(left).__name__} and {type(right).__name__}")
+        return super().call_binop(context, operator, left, right)
+
+
 class TemplateRenderer:
     """Renders the templates of one bundle."""
 
     def __init__(self) -> None:
-        self._environment = ImmutableSandboxedEnvironment(
+        self._environment = _Sandbox(
             undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False,
             variable_start_string="[[", variable_end_string="]]", block_start_string="[%", block_end_string="%]",
             comment_start_string="[#", comment_end_string="#]",
@@ -111,7 +125,7 @@ class TemplateRenderer:
             raise InvalidInput("render", where, found=str(error.message), do=_hint(str(error.message))) from None
         except SecurityError as error:
             raise InvalidInput("render", where, found=f"forbidden in a template: {error}") from None
-        except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError) as error:
+        except _FAULTS as error:
             raise InvalidInput("render", where, found=f"{type(error).__name__}: {error}") from None
         return "".join(pieces)
 

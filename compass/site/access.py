@@ -25,7 +25,7 @@ class Access:
     ca_pem: bytes = b""
     skip_tls_verify: bool = False
     tls_server_name: str = ""
-    proxy_url: str = ""
+    proxy_url: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     username: str = ""
     password: str = field(default="", repr=False)

@@ -105,19 +105,23 @@ def member_access(item: dict[str, Any], template: str | None, where: str) -> Acc
 def _from_template(template: str, name: str, auth: dict[str, Any], what: str) -> Access | None:
     """Fill the legacy template's bare words; ``None`` when the object lacks what the template asks for."""
     words = {
-        "endpointIP:endpointPort": f"{auth.get('endpointIP', '')}:{auth.get('endpointPort', '')}",
+        "endpointIP:endpointPort": f"{auth['endpointIP']}:{auth['endpointPort']}" if _has_endpoint(auth) else "",
         "clusterName": name,
         "kubeUser": auth.get("kubeUser"),
         "kubePassword": auth.get("kubePassword"),
         **_certificate_words(auth),
     }
     asked = [word for word in _WORDS if re.search(rf"\b{word}\b", template)]
-    if "endpointIP:endpointPort" not in asked or any(not words.get(x) for x in asked) or not auth.get("endpointIP"):
+    if "endpointIP:endpointPort" not in asked or any(not words.get(x) for x in asked):
         return None
     # Filled in after parsing: a password may hold what would be YAML syntax in the text.
     pattern = re.compile(r"\b(" + "|".join(asked) + r")\b")
     filled = _fill(load_yaml(template, f"{KUBECONFIG_TEMPLATE} for {what}"), pattern, words)
     return parse_kubeconfig(filled, f"{KUBECONFIG_TEMPLATE} for {what}")
+
+
+def _has_endpoint(auth: dict[str, Any]) -> bool:
+    return bool(auth.get("endpointIP") and auth.get("endpointPort"))
 
 
 def _fill(value: Any, pattern: re.Pattern[str], words: dict[str, Any]) -> Any:
@@ -132,8 +136,8 @@ def _certificate_words(auth: dict[str, Any]) -> dict[str, Any]:
     config = auth.get("kubeConfig")
     if not isinstance(config, dict):
         return {}
-    cluster = next(iter(_maps(config.get("clusters"))), {})
-    user = next(iter(_maps(config.get("users"))), {})
+    cluster = _decoded(next(iter(_maps(config.get("clusters"))), {}))
+    user = _decoded(next(iter(_maps(config.get("users"))), {}))
     return {
         "authorityData": cluster.get("certificate-authority-data"),
         "certificateData": user.get("client-certificate-data"),

@@ -16,7 +16,7 @@ PASSWORD = "CARGO_CFG_PASSWORD"  # noqa: S105  (the name of a variable)
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+|readonly\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _WORD = re.compile(
-    r"""(?P<single>'[^']*') | (?P<double>"(?:[^"\\$`]|\\.)*") | (?P<bare>(?:[^\s'"\\$`;&|<>()#]|\\.)+)""", re.VERBOSE
+    r"""(?P<single>'[^']*') | (?P<double>"(?:[^"\\$`]|\\.)*") | (?P<bare>(?:[^\s'"\\$`;&|<>()~{}]|\\.)+)""", re.VERBOSE
 )
 
 
@@ -27,7 +27,7 @@ def parse_environment(text: str) -> dict[str, str]:
     such a file may hold anything, and only what is literal can be trusted to mean what it says.
     """
     found: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         match = _ASSIGNMENT.fullmatch(line)
         if not match:
             continue

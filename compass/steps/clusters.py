@@ -36,8 +36,8 @@ def shared_error(answers: Sequence[tuple[Target, object]]) -> CompassError | Non
     """
     errors = [x for _, x in answers if isinstance(x, CompassError)]
     control = [x for target, x in answers if target.role == "control" and isinstance(x, CompassError)]
-    if control or len(errors) == len(answers):
-        return (control or errors or [None])[0]
+    if errors and (control or len(errors) == len(answers)):
+        return (control or errors)[0]
     asked = [x for target, x in answers if target.role == "user" and not target.problem]
     wrong = [x for x in asked if isinstance(x, InvalidInput)]
     return wrong[0] if wrong and len(wrong) == len(asked) else None

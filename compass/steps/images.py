@@ -51,9 +51,27 @@ class ExpectedImage(Document):
     is_published: bool = False
 
 
-def declared_images(place: Workplace) -> list[ImageName]:
-    """Return the images that the bundle's definition names; a legacy bundle names none."""
-    return [ImageName.parse(x.name) for x in place.bundle.definition.images]
+def some_repository(place: Workplace) -> str:
+    """Return a repository that the bundle will push to; of a legacy bundle's archives the smallest is read for it.
+
+    Raises:
+        InvalidInput: the archive that was read for it is damaged.
+    """
+    bundle = place.bundle
+    if bundle.definition.images:
+        return ImageName.parse(bundle.definition.images[0].name).repository
+    smallest = min(bundle.image_archives, key=bundle.files.size)
+    found = survey(lambda: bundle.files.open(smallest), f"{bundle.where}: {smallest}")
+    return found[0][0].repository
+
+
+def nothing_to_push(place: Workplace, archives: Mapping[str, str]) -> bool:
+    """Tell whether the registry is known to have every image; no archive is read for it, so ``False`` may be wrong."""
+    if not place.bundle.has_layout:
+        layout = Layout(place.state.images) if (place.state.images / "archives").is_dir() else None
+        if layout is None or any(not layout.recall(Digest(x)) for x in archives.values()):
+            return not place.bundle.image_archives
+    return all(x.is_published for x in expected_images(place, archives))
 
 
 def load_images(place: Workplace, archives: Mapping[str, str]) -> LoadResult:

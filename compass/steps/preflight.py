@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from compass.cluster import record, rights
 from compass.cluster.backup import release_kind
@@ -11,7 +12,7 @@ from compass.documents import Document
 from compass.errors import Refused
 from compass.names import ObjectRef
 from compass.site import clusters
-from compass.steps.images import declared_images
+from compass.steps.images import nothing_to_push, some_repository
 from compass.steps.render import fit, render
 from compass.steps.workplace import Target, Workplace
 from compass.store import need_space
@@ -26,21 +27,24 @@ class Findings(Document):
     warnings: tuple[str, ...] = ()
 
 
-def preflight_site(place: Workplace) -> Findings:
-    """Check the registry and the space, once for all clusters.
+def preflight_site(place: Workplace, archives: Mapping[str, str]) -> Findings:
+    """Check the registry and the space, once for all clusters; ``archives`` are known digests of image archives.
+
+    Whether we may push is tried only where there is something to push: some registries keep a trace of the try.
 
     Raises:
         Refused: the registry does not let us push, or there is not enough space.
         InvalidInput: its certificate is not trusted, or no registry is named.
         Transient: it does not answer.
     """
-    repositories = sorted({x.repository for x in declared_images(place)}) or ["release/compass-upgrade"]
     place.registry.ping()
-    place.registry.writable(repositories[0])
-    archives = place.bundle.image_archives
-    size = sum(place.bundle.files.size(x) for x in archives)
+    if nothing_to_push(place, archives):
+        registry = f"registry {place.registry_place.host} has every image"
+    else:
+        place.registry.writable(some_repository(place))
+        registry = f"registry {place.registry_place.host} takes uploads"
+    size = sum(place.bundle.files.size(x) for x in place.bundle.image_archives)
     need_space(place.state.root, size, "keep images and backups")
-    registry = f"registry {place.registry_place.host} takes uploads"
     return Findings(lines=(registry, f"space for {(size >> 20) + 1} MiB of images and the backups"))
 
 

@@ -116,6 +116,19 @@ def test_a_registry_that_breaks_every_time_is_given_up_after_our_patience(
         sent_through(rule, registry, layout, digest, "upload/never", patience_seconds=0.5)
 
 
+def test_patience_begins_anew_with_every_progress(registry: DockerRegistry, layout: Layout) -> None:
+    with layout.batch() as batch:
+        digest = batch.put(DATA * 10)
+    breaks = iter([1 << 20, 16 << 20, 32 << 20])  # further apart than what a connection holds on its way
+
+    def rule(seen: Seen) -> Break | None:
+        after = next(breaks, None) if seen.method == "PUT" else None
+        return Break(after) if after else None
+
+    methods = sent_through(rule, registry, layout, digest, "upload/slowly", patience_seconds=0)
+    assert methods.count("PUT") == 4
+
+
 def test_a_registry_that_received_other_bytes_is_given_a_second_try(
     registry: DockerRegistry, layout: Layout, digest: Digest
 ) -> None:
