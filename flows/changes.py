@@ -28,7 +28,7 @@ def upgrade(place: Workplace, screen: Screen, *, yes: bool) -> int:
         screen.tell("planning")
     prepared, answers, expected = questions.planned(place)
     _stop_on_wrong_input(answers)
-    preflight_site(place)
+    preflight_site(place, prepared.archives)
     if screen.output == "text":
         questions.show_plans(screen, answers, expected)
     acting = any(isinstance(x, Plan) and x.acting for _, x in answers) or any(not x.is_published for x in expected)

@@ -150,7 +150,7 @@ def test_an_image_archive_whose_layer_does_not_match_its_digest_is_refused(
     bundle = legacy_bundle(tmp_path / "bundle" / "component", style=style).folder
     damaged = bundle / "images" / "am-minion-v0.0.7.tar.gz"
     corrupt_layer(damaged)
-    error = case.refused(bundle, flow=True)
+    error = case.refused(bundle, keeps_images=True)
     assert "images/am-minion-v0.0.7.tar.gz" in error
     assert "sha256:" in error
 

@@ -150,13 +150,15 @@ class DockerRegistry:
         """Return what the registry holds, read from its disk, to compare before and after.
 
         ``repositories`` has the digest of each tag, ``blobs`` the size of each blob, ``uploads`` what was begun and
-        not ended.
+        not ended; of an upload that was cancelled the server leaves empty folders, which do not count.
         """
         root = self.data / "docker/registry/v2"
         return {
             "repositories": _tags_on_disk(root / "repositories"),
             "blobs": {f"sha256:{x.parent.name}": x.stat().st_size for x in sorted(root.glob("blobs/sha256/*/*/data"))},
-            "uploads": sorted(str(x.relative_to(root)) for x in root.glob("repositories/**/_uploads/*")),
+            "uploads": sorted(
+                str(x.parent.relative_to(root)) for x in root.glob("repositories/**/_uploads/*/startedat")
+            ),
         }
 
     def _write_certificates(self) -> None:

@@ -1,0 +1,1 @@
+"""The simulated Kubernetes API: what a kube-apiserver answers, kept in memory."""
