@@ -150,7 +150,10 @@ def parse_document(model: type[D], value: Any, where: str) -> D:
         place = ".".join(str(x) for x in first["loc"]) or "top level"
         more = f" (and {len(others)} more)" if others else ""
         unknown = first["type"] == "extra_forbidden"
-        problem = "unknown key" if unknown else first["msg"].removeprefix("Value error, ").lower()
+        message = first["msg"].removeprefix("Value error, ")
+        if not message[:2].isupper():
+            message = message[:1].lower() + message[1:]
+        problem = "unknown key" if unknown else message
         raise InvalidInput("read", where, found=f"{place}: {problem}{more}", do="see docs/formats.md") from None
 
 

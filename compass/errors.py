@@ -36,13 +36,17 @@ class CompassError(Exception):
         text = f"{head}: {facts}" if facts else head
         return f"{text}; {self.do}" if self.do else text
 
-    def __reduce__(self) -> tuple[Callable[..., CompassError], tuple[Any, ...]]:
-        # Prefect carries exceptions between processes; keyword-only arguments do not survive the default.
-        return _rebuild, (type(self), self.did, self.subject, self.found, self.expected, self.do)
+    def __reduce__(self) -> tuple[Callable[..., CompassError], tuple[Any, ...], dict[str, Any]]:
+        # Prefect carries exceptions between processes; neither keyword-only arguments nor those of the kinds
+        # derived from this one survive the default.
+        words = (self.did, self.subject, self.found, self.expected, self.do)
+        return _rebuild, (type(self), *words), {k: v for k, v in vars(self).items() if k != "report"}
 
 
 def _rebuild(kind: type[CompassError], did: str, subject: str, found: str, expected: str, do: str) -> CompassError:
-    return kind(did, subject, found=found, expected=expected, do=do)
+    error = kind.__new__(kind)
+    CompassError.__init__(error, did, subject, found=found, expected=expected, do=do)
+    return error
 
 
 class InvalidInput(CompassError):

@@ -24,7 +24,7 @@ def preview(client: ClusterClient, item: Desired, *, force_conflicts: bool = Fal
     Raises:
         Conflict: another tool owns a field that the object sets.
         StepFailed: the server would refuse the object.
-        InvalidInput: the server does not serve its kind.
+        InvalidInput: the server does not serve its kind, or knows no such field.
     """
     live = client.get(item.ref)
     dry_run = _apply(client, item.manifest, force_conflicts=force_conflicts, dry_run=True)

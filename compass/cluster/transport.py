@@ -77,11 +77,13 @@ def refused(did: str, subject: object, status: int, body: Any, retry_after: str 
     Source: kubernetes.io, reference, API concepts; the ``Status`` kind of meta/v1.
     """
     answer = _status(body)
-    message = str(answer.get("message") or f"HTTP {status}")[:600]
+    message = " ".join(str(answer.get("message") or f"HTTP {status}").split())[:600]
     if status == 401:
         return Refused(did, subject, found="the API server does not accept the credentials", do="renew the kubeconfig")
     if status == 403 and "quota" not in message and "being terminated" not in message and "webhook" not in message:
         return Refused(did, subject, found=message, do="give the kubeconfig's user this right")
+    if status == 500 and "failed to create typed patch object" in message:  # its word for a manifest against the schema
+        return InvalidInput(did, subject, found=message, expected="fields as the cluster's API has them")
     if status == 429 or status >= 500:
         error = Transient(did, subject, found=message)
         seconds = (answer.get("details") or {}).get("retryAfterSeconds") or retry_after

@@ -48,17 +48,14 @@ def _published(registry: Registry, name: ImageName) -> Published | None:
 
 
 def same_image(registry: Registry, name: ImageName, running_digest: Digest, config_digests: Iterable[Digest]) -> bool:
-    """Tell whether what runs under a digest is the image that ``name`` has in the registry.
+    """Tell whether what runs under a digest is the image that ``name`` means.
 
     ``running_digest`` is what a node reports: a manifest, an index, or (old Docker) the config itself.
-    ``config_digests`` are those of the image as the bundle has it.
+    ``config_digests`` are those of the image as the bundle has it; a digest in ``name`` is that of its manifest.
     """
     configs = set(config_digests)
-    if running_digest in configs:
+    if running_digest == name.digest or running_digest in configs:
         return True
-    tagged = registry.get_manifest(name.repository, name.digest or name.tag)
-    if tagged is not None and (tagged.digest == running_digest or running_digest in _children(tagged)):
-        return bool(configs.intersection(_configs(registry, name.repository, tagged)))
     running = registry.get_manifest(name.repository, running_digest)
     return running is not None and bool(configs.intersection(_configs(registry, name.repository, running)))
 

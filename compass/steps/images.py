@@ -130,14 +130,13 @@ def bundle_configs(place: Workplace, archives: Mapping[str, str]) -> dict[ImageN
     """Return each image's digests as the bundle has it: any config digest first, then all; nothing is written.
 
     Raises:
-        InvalidInput: an archive is damaged.
+        InvalidInput: an archive is damaged, or the bundle holds other images than its definition says.
     """
     bundle = place.bundle
     if bundle.has_layout:
-        return {
-            x.name: (x.config_digests[0], frozenset({x.digest, *x.config_digests}))
-            for x in FilesLayout(bundle.files).images()
-        }
+        images = FilesLayout(bundle.files).images()
+        _as_declared(place, images)
+        return {x.name: (x.config_digests[0], frozenset({x.digest, *x.config_digests})) for x in images}
     known = Layout(place.state.images) if (place.state.images / "archives").is_dir() else None
     found: dict[ImageName, tuple[Digest, frozenset[str]]] = {}
     for name in bundle.image_archives:

@@ -17,13 +17,17 @@ from compass.errors import InvalidInput
 TRICKY = [
     "", " ", "\t", "~", "null", "Null", "true", "No", "off", "y", "1", "-1", "1.0", "1e3", "1.0e+3", ".5", ".inf",
     ".NaN", "0o7", "017", "0x1f", "0b1", "1_000", "1:30", "12:30:45.5", "2021-01-01", "2021-01-01T00:00:00Z", "=", "<<",
-    "-", "- a", "? a", ": a", "a: b", "a #b", "#a", "&a", "*a", "!a", "!!int 1", "%a", "@a", "`a`", "{a}", "[a]", "{{ a }}",
-    "|", ">", "|\n a", "'", '"', "\\", "\\n", "a ", " a", "a\t", "\ta", "a\n", "\na", "a\n\n", "\n\na\n b\n", "a\r\nb", "\r",
+    "-", "- a", "? a", ": a", "a: b", "a #b", "#a", "&a", "*a", "!a", "!!int 1", "%a", "@a", "`a`", "{a}", "[a]",
+    "{{ a }}",
+    "|", ">", "|\n a", "'", '"', "\\", "\\n", "a ", " a", "a\t", "\ta", "a\n", "\na", "a\n\n", "\n\na\n b\n",
+    "a\r\nb", "\r",
     "\x00", "\x07", "\x1b[31m", "\x7f", "\x85", "a\x85b", "\xa0", "\u2028", "a\u2029b", "\ufeff", "a\ufeff", "\ufffd",
-    "\U0001f600", "说明: 中文", "---", "...", "--- a", "a\n---\nb", "a\n...\nb", "x" * 5000, "x y " * 3000, "word\n" * 50,
+    "\U0001f600", "说明: 中文", "---", "...", "--- a", "a\n---\nb", "a\n...\nb", "x" * 5000,
+    "x y " * 3000, "word\n" * 50,
 ]  # fmt: skip
 texts = st.one_of(st.sampled_from(TRICKY), st.text(st.characters(exclude_categories=["Cs"])))
-scalars = st.one_of(texts, st.none(), st.booleans(), st.integers(-(2**63), 2**64), st.floats(allow_nan=False, allow_infinity=False))  # fmt: skip
+numbers = st.one_of(st.integers(-(2**63), 2**64), st.floats(allow_nan=False, allow_infinity=False))
+scalars = st.one_of(texts, st.none(), st.booleans(), numbers)
 values = st.recursive(
     scalars, lambda x: st.one_of(st.lists(x, max_size=4), st.dictionaries(texts, x, max_size=4)), max_leaves=12
 )
@@ -70,7 +74,7 @@ def test_a_key_given_twice_is_refused_with_its_place() -> None:
     with pytest.raises(InvalidInput, match=r"read file: line 3, column 1: key 'a' given twice"):
         load_yaml("a: 1\nb: 2\na: 3\n", "file")
     with pytest.raises(InvalidInput, match=r"line 3, column 4: key 'x' given twice"):
-        load_yaml("l:\n- x: 1\n   \n  y: 2\n".replace("   \n  y", "\n   x").replace("- x", "-  x"), "file")
+        load_yaml("l:\n-  x: 1\n   x: 2\n", "file")
 
 
 def test_merge_keys_work_and_may_be_overridden() -> None:
@@ -100,7 +104,7 @@ def test_merge_keys_work_and_may_be_overridden() -> None:
 )
 def test_a_small_text_that_would_fill_the_memory_is_refused_at_once(text: str) -> None:
     began = time.process_time()
-    with pytest.raises(InvalidInput, match="read bomb: .*(without end|levels deep)"):
+    with pytest.raises(InvalidInput, match=r"read bomb: .*(without end|levels deep)"):
         load_yaml(text, "bomb")
     assert time.process_time() - began < 5
 

@@ -36,6 +36,15 @@ def test_every_kind_of_error_survives_a_pickle() -> None:
     assert (str(back), back.causes) == (str(error), error.causes)
 
 
+def test_when_to_come_back_survives_a_pickle_and_the_report_stays() -> None:
+    error = Transient("ask", "it")
+    error.retry_after_seconds = 7.0
+    error.report = object()
+    back = pickle.loads(pickle.dumps(error))
+    assert back.retry_after_seconds == 7.0
+    assert back.report is None
+
+
 @pytest.mark.parametrize(
     ("error", "text"),
     [

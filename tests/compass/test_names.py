@@ -35,7 +35,7 @@ def test_an_image_name_is_read_back_from_its_text(host: str, path: list[str], ta
 @pytest.mark.parametrize(
     ("text", "name", "short"),
     [
-        ("harbor.caicloud.xyz/release/am_minion:v0.0.7", ImageName("harbor.caicloud.xyz", "release/am_minion", "v0.0.7"), "am_minion:v0.0.7"),
+        ("a.xyz/release/am_minion:v0.0.7", ImageName("a.xyz", "release/am_minion", "v0.0.7"), "am_minion:v0.0.7"),
         ("registry:5000/a:1", ImageName("registry:5000", "a", "1"), "a:1"),
         ("localhost/a", ImageName("localhost", "a"), "a"),
         ("library/nginx", ImageName("", "library/nginx"), "nginx"),
@@ -53,9 +53,9 @@ def test_an_image_name_falls_into_its_parts(text: str, name: ImageName, short: s
 @pytest.mark.parametrize(
     "text",
     [
-        "", "/", "a/", "/a", "a:", ":1", "a:1:2", "a@", "a@sha256:12", f"a@{DIGEST}0", f"@{DIGEST}", "A/b", "a//b", "a b", "a:é",
-        "a.b/", "-a.b/c", "a.b:x/c", "https://a.b/c", "a/../b", "a/b\n", "a:" + "x" * 129, "x/" * 128 + "a", "a:-1", "a___b",
-        "user@host/a",
+        "", "/", "a/", "/a", "a:", ":1", "a:1:2", "a@", "a@sha256:12", f"a@{DIGEST}0", f"@{DIGEST}", "A/b", "a//b",
+        "a b", "a:é", "a.b/", "-a.b/c", "a.b:x/c", "https://a.b/c", "a/../b", "a/b\n", "a:" + "x" * 129, "x/" * 128 + "a",
+        "a:-1", "a___b", "user@host/a",
     ],
 )  # fmt: skip
 def test_what_is_no_image_name_is_refused(text: str) -> None:

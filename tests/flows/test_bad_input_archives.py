@@ -151,8 +151,8 @@ def test_an_image_archive_whose_layer_does_not_match_its_digest_is_refused(
     damaged = bundle / "images" / "am-minion-v0.0.7.tar.gz"
     corrupt_layer(damaged)
     error = case.refused(bundle, keeps_images=True)
-    assert "images/am-minion-v0.0.7.tar.gz" in error
-    assert "sha256:" in error
+    assert f"read image archive {damaged}: " in error
+    assert "expected sha256:" in error or "damaged gzip data" in error
 
 
 def test_an_image_archive_that_is_cut_short_is_refused(case: Case, bundle: Path) -> None:

@@ -1,5 +1,6 @@
 """Images go into a real registry once, whatever happens on the way."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from compass.errors import InvalidInput, Refused, StepFailed, Transient
 from compass.images.identity import published, same_image
 from compass.images.layout import FilesLayout, Layout
 from compass.images.load import LoadedImage, load, locate
-from compass.images.model import OCI_INDEX, StoredImage
+from compass.images.model import OCI_INDEX, OCI_MANIFEST, StoredImage
 from compass.images.registry import Registry
 from compass.names import ImageName
 from compass.progress import Silent
@@ -118,6 +119,19 @@ def test_the_same_image_under_another_manifest_is_accepted_and_nothing_is_sent(
         result = loaded(images, layout, way.host)
         assert way.count("POST") == way.count("PUT") == 0
     assert (result[0].digest, result[0].bytes_sent) == (there, 0)
+
+
+def test_the_same_config_below_fewer_layers_is_not_the_same_image(
+    tmp_path: Path, layout: Layout, empty: DockerRegistry
+) -> None:
+    one = specs()[0]
+    push(empty, one)
+    manifest = json.loads(empty.manifest("release/app0", "v1")[0])
+    manifest["layers"].pop()
+    images = stored(tmp_path, layout, [one])
+    with plain(empty.host) as door:
+        door.put_manifest("release/app0", "v1", json.dumps(manifest).encode(), OCI_MANIFEST)
+    assert loaded(images, layout, empty.host)[0].digest == images[0].digest
 
 
 def test_a_tag_with_another_image_is_moved(tmp_path: Path, layout: Layout, empty: DockerRegistry) -> None:
@@ -257,6 +271,7 @@ def test_a_registry_that_mounts_nothing_gets_every_blob(tmp_path: Path, layout: 
 
     with proxy(empty.url, rule) as way:
         result = loaded(images, layout, way.host)
+        assert way.count("POST") == 9, "an upload that was opened instead of a mount is used"
     assert sum(x.bytes_sent for x in result) == sum(x.size_bytes for x in images)
 
 
@@ -326,6 +341,7 @@ def test_an_image_is_the_same_by_index_manifest_or_config(
         assert same(manifest), "the manifest below it"
         assert same(image.config_digests[0]), "what old Docker reports"
         assert same(recompressed), "the same content, compressed by another"
+        assert same_image(door, image.name.with_digest(other), other, [])
         assert not same(other)
         assert not same(ABSENT)
 

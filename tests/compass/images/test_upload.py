@@ -87,7 +87,8 @@ def test_a_registry_that_is_busy_is_asked_again(
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(404, "BLOB_UPLOAD_UNKNOWN"), (416, "RANGE_INVALID"), (400, "BLOB_UPLOAD_INVALID")]
+    ("status", "code"),
+    [(404, "BLOB_UPLOAD_UNKNOWN"), (404, "UNKNOWN"), (416, "RANGE_INVALID"), (400, "BLOB_UPLOAD_INVALID")],
 )
 def test_an_upload_that_the_registry_dropped_begins_again(
     status: int, code: str, registry: DockerRegistry, layout: Layout, digest: Digest
