@@ -21,7 +21,7 @@ def parse_checksums(text: str, where: str) -> dict[str, str]:
         InvalidInput: a line does not fit, or a path is there twice.
     """
     sums: dict[str, str] = {}
-    for number, line in enumerate(re.split(r"\r?\n", text.removesuffix("\n")) if text else (), 1):
+    for number, line in enumerate(_lines(text), 1):
         match = _LINE.fullmatch(line)
         if not match or match[2] in sums:
             raise InvalidInput(
@@ -29,6 +29,11 @@ def parse_checksums(text: str, where: str) -> dict[str, str]:
             )
         sums[match[2]] = match[1]
     return sums
+
+
+def _lines(text: str) -> list[str]:
+    lines = re.split(r"\r?\n", text)  # a file's name may have what ``splitlines`` splits at
+    return lines if lines[-1] else lines[:-1]
 
 
 def write_checksums(sums: Mapping[str, str]) -> str:

@@ -255,6 +255,8 @@ class ClusterClient:
             except ApiException as error:
                 if (error.status == 404 and absent_ok) or (error.status == 410 and gone_ok):
                     return None
+                if not error.status:  # the client's own way to say that TLS did not come about
+                    raise unreachable(did, subject, self.server, error) from None
                 causes = conflict_causes(error.body) if error.status == 409 else []
                 if causes:
                     raise Conflict(did, subject, causes) from None

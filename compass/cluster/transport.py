@@ -65,7 +65,7 @@ def unreachable(did: str, subject: object, server: str, error: Exception) -> Com
 
 
 def _short(reason: Any) -> str:
-    text = str(reason)
+    text = " ".join(str(reason).split())
     for marker in (": Failed to establish a new connection: ", ">: ", "object at "):
         text = text.rpartition(marker)[2] if marker != "object at " else text
     return text[:200] or type(reason).__name__

@@ -43,6 +43,11 @@ class Type:
             schema = {**definitions.get(self.name, {}), **{k: v for k, v in schema.items() if k != "$ref"}}
         self._schema = schema
 
+    @property
+    def document(self) -> Json:
+        """The schema itself."""
+        return self._schema
+
     @cached_property
     def shape(self) -> Shape:
         """Which of the five forms values have; ``any`` is untyped."""

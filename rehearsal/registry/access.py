@@ -30,7 +30,7 @@ class Login:
     user: str
     password: str = field(repr=False)
     tokens: bool = False
-    token_seconds: float = 300.0
+    token_seconds: int = 300
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Access:
                 headers = {"WWW-Authenticate": f'Basic realm="{REALM}"'}
                 raise RegistryError("UNAUTHORIZED", detail, headers=headers)
             return
-        if error := self._token_error(request, wanted):
+        if (error := self._token_error(request, wanted)) is not None:
             challenge = f'Bearer realm="{base}/token",service="{REALM}"{_scopes(wanted)}{error}'
             raise RegistryError("UNAUTHORIZED", detail, headers={"WWW-Authenticate": challenge})
 
@@ -79,7 +79,7 @@ class Access:
         return json_response(self._issue(" ".join(scopes).split(), offline="offline" in str(form or request.url.query)))
 
     def _issue(self, scopes: Iterable[str], *, offline: bool) -> dict[str, Any]:
-        seconds = self.login.token_seconds if self.login else 0.0
+        seconds = self.login.token_seconds if self.login else 0
         grants = {grant for scope in scopes for grant in _granted(scope)}
         now = time.monotonic()
         self._tokens = {k: v for k, v in self._tokens.items() if v.ends > now}
@@ -105,15 +105,15 @@ class Access:
     def _is_login(self, said: bytes) -> bool:
         return self.login is not None and hmac.compare_digest(said, f"{self.login.user}:{self.login.password}".encode())
 
-    def _token_error(self, request: Request, wanted: list[tuple[str, str, str]]) -> str:
-        """Return what is wrong with the token; empty when it lets the request pass."""
+    def _token_error(self, request: Request, wanted: list[tuple[str, str, str]]) -> str | None:
+        """Return what the challenge says of the token, nothing if none was sent; ``None`` lets the request pass."""
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            return " "
+            return ""
         token = self._tokens.get(text)
         if token is None or token.ends <= time.monotonic():
             return ',error="invalid_token"'
-        return "" if token.grants.issuperset(wanted) else ',error="insufficient_scope"'
+        return None if token.grants.issuperset(wanted) else ',error="insufficient_scope"'
 
 
 def _wanted(request: Request, name: str, path: str) -> list[tuple[str, str, str]]:

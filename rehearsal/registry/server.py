@@ -163,7 +163,7 @@ class _Running:
             loop="asyncio",
             interface="asgi3",
             log_config=None,
-            log_level="warning",
+            log_level="error",  # a client that tries https first is no news
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -54,8 +54,8 @@ def test_an_image_name_falls_into_its_parts(text: str, name: ImageName, short: s
     "text",
     [
         "", "/", "a/", "/a", "a:", ":1", "a:1:2", "a@", "a@sha256:12", f"a@{DIGEST}0", f"@{DIGEST}", "A/b", "a//b",
-        "a b", "a:é", "a.b/", "-a.b/c", "a.b:x/c", "https://a.b/c", "a/../b", "a/b\n", "a:" + "x" * 129, "x/" * 128 + "a",
-        "a:-1", "a___b", "user@host/a",
+        "a b", "a:é", "a.b/", "-a.b/c", "a.b:x/c", "https://a.b/c", "a/../b", "a/b\n", "a:" + "x" * 129,
+        "x/" * 128 + "a", "a:-1", "a___b", "user@host/a",
     ],
 )  # fmt: skip
 def test_what_is_no_image_name_is_refused(text: str) -> None:

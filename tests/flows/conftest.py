@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import MakeControlPlane, MakeRegistry
 from tests.flows.running import Case, Desk, wait_settled
 from tests.material.bundles import legacy_bundle
+from tests.servers.registry import Login
 from tests.servers.site import Site
+
+PASSWORD = "marker-of-the-registry-2f9c41"
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +38,22 @@ def case(desk: Desk, site: Site) -> Case:
 def bundle(tmp_path: Path) -> Path:
     """A legacy bundle in a folder that holds nothing else; the test may break it."""
     return legacy_bundle(tmp_path / "bundle" / "component").folder
+
+
+@pytest.fixture(scope="session")
+def own_site(
+    make_control_plane: MakeControlPlane, make_registry: MakeRegistry, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """A site of one user cluster that tests may upgrade, each with a bundle of its own; its registry has a password."""
+    registry = make_registry(login=Login("admin", PASSWORD))
+    site = Site.start(make_control_plane, registry, tmp_path_factory.mktemp("own"), users=("user-1",), releases=3)
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def own(desk: Desk, own_site: Site) -> Case:
+    """The site that tests may upgrade; the desk knows its registry's password."""
+    case = Case.at(desk, wait_settled(own_site))
+    case.log_in()
+    return case

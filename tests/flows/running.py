@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, TextIO
 
 import pytest
 
@@ -101,6 +104,48 @@ def ended(process: subprocess.Popen[str]) -> Ended:
     return Ended(tuple(map(str, process.args)), process.returncode, out, err)  # type: ignore[arg-type]
 
 
+class Watched:
+    """A command that runs while a test looks on; what it says is read as it comes."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._parts: dict[str, list[str]] = {"out": [], "err": []}
+        streams = {"out": process.stdout, "err": process.stderr}
+        self._readers = [Thread(target=self._read, args=(name, x), daemon=True) for name, x in streams.items()]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, name: str, stream: TextIO) -> None:
+        for line in stream:
+            self._parts[name].append(line)
+
+    @property
+    def running(self) -> bool:
+        """Tell whether it has not ended."""
+        return self._process.poll() is None
+
+    def said(self, text: str) -> bool:
+        """Tell whether it has said something on standard error."""
+        return any(text in line for line in self._parts["err"])
+
+    def wait_until(self, what: str, condition: Callable[[], object]) -> None:
+        """Wait for something while it runs."""
+        wait_until(what, lambda: condition() or not self.running, LONGEST_SECONDS, 0.01)
+        assert self.running, f"it ended before {what}: {self.end()}"
+
+    def end(self) -> Ended:
+        """Wait for its end and return how it ended."""
+        try:
+            status = self._process.wait(LONGEST_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        for reader in self._readers:
+            reader.join()
+        words = tuple(map(str, self._process.args))  # type: ignore[arg-type]
+        return Ended(words, status, *("".join(x) for x in self._parts.values()))
+
+
 @dataclass(frozen=True)
 class Case:
     """A desk, a site, and a folder of site files of the test's own that it may spoil."""
@@ -119,6 +164,16 @@ class Case:
     def registry(self) -> str:
         """The site's registry as ``--registry`` wants it."""
         return site_registry(self.site.registry)
+
+    def log_in(self) -> None:
+        """Give the desk's user the registry's password, as ``docker login`` does."""
+        login = self.site.registry.login
+        assert login
+        auth = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
+        config = self.desk.home / ".docker" / "config.json"
+        config.parent.mkdir()
+        config.touch(mode=0o600)
+        config.write_text(json.dumps({"auths": {self.site.registry.host: {"auth": auth}}}))
 
     def where(self) -> list[str]:
         """Return the options that lead to the site."""

@@ -26,6 +26,8 @@ BUILD = f"kubernetes-{KUBERNETES}-2"
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
 BUILD_PACKAGES = ("golang-go", "rsync", "jq", "make", "gcc", "libc6-dev")
 SERVER_PACKAGES = ("etcd-server", "docker-registry", "containerd", "runc", "containernetworking-plugins")
+# What few tests need, each from the package of its name; their absence keeps nothing else from running.
+COMMANDS = ("skopeo",)
 
 
 class Missing(Exception):
@@ -80,7 +82,7 @@ def find() -> Assets:
     folders.append(cache_root() / BUILD)
     folders += [root / "usr/bin", root / "usr/sbin", root / "sbin", root / "bin"]
     folders += [Path(p) for p in os.environ.get("PATH", "").split(os.pathsep) if p]
-    names = (*COMPONENTS, "etcd", "docker-registry", "containerd", "containerd-shim-runc-v2", "runc")
+    names = (*COMPONENTS, "etcd", "docker-registry", "containerd", "containerd-shim-runc-v2", "runc", *COMMANDS)
     found: dict[str, Path] = {}
     for name in names:
         for folder in folders:
@@ -118,6 +120,24 @@ def ensure() -> Assets:
         # The workers of pytest-xdist ask at the same time; one builds, the others find it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _ensure()
+
+
+def ensure_command(name: str) -> Assets:
+    """Return the binaries with one of ``COMMANDS``, unpacking it where this machine can.
+
+    Raises:
+        Missing: fetching failed.
+    """
+    cache_root().mkdir(parents=True, exist_ok=True)
+    with (cache_root() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        here = find()
+        if (name in here and works(here[name])) or not shutil.which("apt-get"):
+            return here
+        apt = Apt(cache_root() / "apt")
+        apt.update()
+        apt.unpack((name,))
+        return find()
 
 
 def _ensure() -> Assets:

@@ -12,7 +12,7 @@ from compass.bundle.open import Bundle, open_bundle, verify_bundle
 from compass.progress import Silent
 
 #: A name, and: its bytes, ``None`` for a folder, or (type, what it links to).
-Member = tuple[str, bytes | None | tuple[bytes, str]]
+Member = tuple[str, bytes | tuple[bytes, str] | None]
 LEGACY: tuple[Member, ...] = (("images/a.tar.gz", b"A" * 2000), ("scripts/config", b""), ("templates/a.j2", b"a: b\n"))
 
 

@@ -1,0 +1,363 @@
+"""What a server refuses in an object, with its words.
+
+Source: k8s.io/kubernetes 1.20, pkg/apis/{core,apps,batch}/validation; only what people and tools meet.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rehearsal.api.kinds import Resource
+from rehearsal.api.selectors import selects
+from rehearsal.api.status import invalid
+
+Json = dict[str, Any]
+Cause = tuple[str, str, str]  # reason, field, message
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_DNS1035 = r"[a-z]([-a-z0-9]*[a-z0-9])?"
+_NAMES = {
+    "subdomain": (
+        _SUBDOMAIN,
+        253,
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
+        "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+        rf"'{_LABEL}(\.{_LABEL})*')",
+    ),
+    "label": (
+        _LABEL,
+        63,
+        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
+        f"with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')",
+    ),
+    "dns1035": (
+        _DNS1035,
+        63,
+        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
+        "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation "
+        f"is '{_DNS1035}')",
+    ),
+}
+_NAME_RULES = {"Service": "dns1035", "Namespace": "label"}
+_PATH_NAMES = frozenset({"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"})
+_QUALIFIED = re.compile(r"([A-Za-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_WITH_TEMPLATE = frozenset({"Deployment", "ReplicaSet", "DaemonSet", "StatefulSet"})
+
+
+def check(resource: Resource, item: Json, live: Json | None) -> None:
+    """Check an object about to be stored; ``live`` is what it replaces.
+
+    Raises:
+        ApiError: it is not valid.
+    """
+    causes = [*_metadata(resource, item, live)]
+    if resource.is_custom:
+        causes += _custom(item, resource)
+    else:
+        rule = _RULES.get(resource.kind)
+        causes += rule(item, live) if rule else []
+    if causes:
+        raise invalid(resource.kind, resource.group, item["metadata"].get("name", ""), causes)
+
+
+def _metadata(resource: Resource, item: Json, live: Json | None) -> Iterator[Cause]:
+    metadata = item["metadata"]
+    if live is None:
+        yield from name_causes(resource.kind, str(metadata.get("name") or ""))
+    for key, value in (metadata.get("labels") or {}).items():
+        yield from _label("metadata.labels", key, value)
+    for key in metadata.get("annotations") or {}:
+        if not _QUALIFIED.fullmatch(key.lower()):
+            yield "FieldValueInvalid", "metadata.annotations", f"Invalid value: {json.dumps(key)}: {_QUALIFIED_WORDS}"
+    if live is None:
+        return
+    for key in ("uid", "creationTimestamp"):
+        if metadata.get(key) != live["metadata"].get(key):
+            yield "FieldValueInvalid", f"metadata.{key}", f"Invalid value: {json.dumps(metadata.get(key))}: field is immutable"  # noqa: E501
+
+
+_QUALIFIED_WORDS = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_VALUE_WORDS = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+
+
+def _label(where: str, key: str, value: str) -> Iterator[Cause]:
+    if not _QUALIFIED.fullmatch(key):
+        yield "FieldValueInvalid", where, f"Invalid value: {json.dumps(key)}: {_QUALIFIED_WORDS}"
+    if not _LABEL_VALUE.fullmatch(str(value)):
+        yield "FieldValueInvalid", where, f"Invalid value: {json.dumps(value)}: {_VALUE_WORDS}"
+
+
+def name_causes(kind: str, name: str) -> Iterator[Cause]:
+    """Yield what is wrong with a name."""
+    if not name:
+        yield "FieldValueRequired", "metadata.name", "Required value: name or generateName is required"
+        return
+    if kind in _PATH_NAMES:
+        if name in (".", "..") or "/" in name or "%" in name:
+            yield "FieldValueInvalid", "metadata.name", f"Invalid value: {json.dumps(name)}: may not contain '/'"
+        return
+    pattern, length, words = _NAMES[_NAME_RULES.get(kind, "subdomain")]
+    if len(name) > length:
+        words = f"must be no more than {length} characters"
+    elif re.fullmatch(pattern, name):
+        return
+    yield "FieldValueInvalid", "metadata.name", f"Invalid value: {json.dumps(name)}: {words}"
+
+
+def _workload(item: Json, live: Json | None) -> list[Cause]:
+    spec = item.get("spec") or {}
+    selector, template = spec.get("selector"), spec.get("template") or {}
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    causes: list[Cause] = []
+    if live is not None and live["spec"].get("selector") != selector:
+        causes.append(("FieldValueInvalid", "spec.selector", f"Invalid value: {go_selector(selector)}: field is immutable"))
+    if selector is None:
+        causes.append(("FieldValueRequired", "spec.selector", "Required value"))
+    if not selects(selector, labels):
+        text = f"Invalid value: {go_map(labels)}: `selector` does not match template `labels`"
+        causes.append(("FieldValueInvalid", "spec.template.metadata.labels", text))
+    causes += _pod_spec(template.get("spec") or {}, "spec.template.spec")
+    policy = (template.get("spec") or {}).get("restartPolicy")
+    if policy != "Always":
+        text = f'Unsupported value: "{policy}": supported values: "Always"'
+        causes.append(("FieldValueNotSupported", "spec.template.spec.restartPolicy", text))
+    return causes
+
+
+def _stateful_set(item: Json, live: Json | None) -> list[Cause]:
+    if live is not None:
+        free = ("replicas", "template", "updateStrategy")
+        old, new = ({k: v for k, v in x["spec"].items() if k not in free} for x in (live, item))
+        if old != new:
+            words = (
+                "Forbidden: updates to statefulset spec for fields other than 'replicas', 'template', and "
+                "'updateStrategy' are forbidden"
+            )
+            return [("FieldValueForbidden", "spec", words)]
+    return _workload(item, None)
+
+
+def _job(item: Json, live: Json | None) -> list[Cause]:
+    spec = item.get("spec") or {}
+    causes: list[Cause] = []
+    if live is not None:
+        for key in ("completions", "selector", "template"):
+            if live["spec"].get(key) != spec.get(key):
+                shown = "core.PodTemplateSpec{...}" if key == "template" else json.dumps(spec.get(key))
+                causes.append(("FieldValueInvalid", f"spec.{key}", f"Invalid value: {shown}: field is immutable"))
+    template = (spec.get("template") or {}).get("spec") or {}
+    causes += _pod_spec(template, "spec.template.spec")
+    if template.get("restartPolicy") not in ("OnFailure", "Never"):
+        text = f'Unsupported value: "{template.get("restartPolicy")}": supported values: "OnFailure", "Never"'
+        causes.append(("FieldValueNotSupported", "spec.template.spec.restartPolicy", text))
+    return causes
+
+
+_POD_MUTABLE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "nodeName")
+
+
+def _pod(item: Json, live: Json | None) -> list[Cause]:
+    if live is None:
+        return _pod_spec(item.get("spec") or {}, "spec")
+    if _fixed(item["spec"]) != _fixed(live["spec"]):
+        words = (
+            "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, "
+            "`spec.initContainers[*].image`, `spec.activeDeadlineSeconds` or `spec.tolerations` (only additions to "
+            "existing tolerations)"
+        )
+        return [("FieldValueForbidden", "spec", words)]
+    return []
+
+
+def _fixed(spec: Json) -> Json:
+    kept = {k: v for k, v in spec.items() if k not in _POD_MUTABLE}
+    for key in ("containers", "initContainers"):
+        kept[key] = [{k: v for k, v in x.items() if k != "image"} for x in spec.get(key) or []]
+    return kept
+
+
+def _pod_spec(spec: Json, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    if not spec.get("containers"):
+        causes.append(("FieldValueRequired", f"{path}.containers", "Required value"))
+    seen: set[str] = set()
+    volumes = {x.get("name") for x in spec.get("volumes") or []}
+    for key in ("initContainers", "containers"):
+        for n, container in enumerate(spec.get(key) or []):
+            at = f"{path}.{key}[{n}]"
+            for field in ("name", "image"):
+                if not container.get(field):
+                    causes.append(("FieldValueRequired", f"{at}.{field}", "Required value"))
+            name = str(container.get("name"))
+            if name in seen:
+                causes.append(("FieldValueDuplicate", f"{at}.name", f"Duplicate value: {json.dumps(name)}"))
+            seen.add(name)
+            for m, mount in enumerate(container.get("volumeMounts") or []):
+                if mount.get("name") not in volumes:
+                    text = f"Not found: {json.dumps(mount.get('name'))}"
+                    causes.append(("FieldValueNotFound", f"{at}.volumeMounts[{m}].name", text))
+    return causes
+
+
+def _service(item: Json, live: Json | None) -> list[Cause]:
+    spec = item.get("spec") or {}
+    causes: list[Cause] = []
+    ports = spec.get("ports") or []
+    headless = spec.get("clusterIP") == "None" or spec.get("type") == "ExternalName"
+    if not ports and not headless:
+        causes.append(("FieldValueRequired", "spec.ports", "Required value"))
+    for n, port in enumerate(ports):
+        for field in ("port", "targetPort"):
+            number = port.get(field)
+            if isinstance(number, int) and not 1 <= number <= 65535:
+                text = f"Invalid value: {number}: must be between 1 and 65535, inclusive"
+                causes.append(("FieldValueInvalid", f"spec.ports[{n}].{field}", text))
+        if len(ports) > 1 and not port.get("name"):
+            causes.append(("FieldValueRequired", f"spec.ports[{n}].name", "Required value"))
+    if live is not None and live["spec"].get("clusterIP") and spec.get("type") != "ExternalName":
+        old, new = live["spec"]["clusterIP"], spec.get("clusterIP")
+        if new != old:
+            shown = f"[]string{{{json.dumps(new)}}}" if new else "[]string(nil)"
+            text = f"Invalid value: {shown}: {'may not change once set' if new else 'primary clusterIP can not be unset'}"
+            causes.append(("FieldValueInvalid", "spec.clusterIPs[0]", text))
+    return causes
+
+
+def _secret(item: Json, live: Json | None) -> list[Cause]:
+    if live is not None and live.get("type") != item.get("type"):
+        text = f"Invalid value: {json.dumps(item.get('type'))}: field is immutable"
+        return [("FieldValueInvalid", "type", text)]
+    return []
+
+
+def _claim(item: Json, live: Json | None) -> list[Cause]:
+    if live is None:
+        if not (item.get("spec") or {}).get("accessModes"):
+            words = "Required value: at least 1 access mode is required"
+            return [("FieldValueRequired", "spec.accessModes", words)]
+        return []
+    old, new = ({k: v for k, v in x["spec"].items() if k not in ("resources", "volumeName")} for x in (live, item))
+    if old != new:
+        words = "Forbidden: spec is immutable after creation except resources.requests for bound claims"
+        return [("FieldValueForbidden", "spec", words)]
+    return []
+
+
+def _role_binding(item: Json, live: Json | None) -> list[Cause]:
+    if live is not None and live.get("roleRef") != item.get("roleRef"):
+        role = item.get("roleRef") or {}
+        shown = f'rbac.RoleRef{{APIGroup:"{role.get("apiGroup")}", Kind:"{role.get("kind")}", Name:"{role.get("name")}"}}'
+        return [("FieldValueInvalid", "roleRef", f"Invalid value: {shown}: cannot change roleRef")]
+    return []
+
+
+def _definition(item: Json, live: Json | None) -> list[Cause]:
+    spec = item.get("spec") or {}
+    expected = f"{(spec.get('names') or {}).get('plural')}.{spec.get('group')}"
+    causes: list[Cause] = []
+    if item["metadata"].get("name") != expected:
+        name = json.dumps(item["metadata"].get("name"))
+        text = f'Invalid value: {name}: must be spec.names.plural+"."+spec.group'
+        causes.append(("FieldValueInvalid", "metadata.name", text))
+    for n, version in enumerate(spec.get("versions") or []):
+        if not (version.get("schema") or {}).get("openAPIV3Schema") and not spec.get("preserveUnknownFields"):
+            text = "Required value: schemas are required"
+            causes.append(("FieldValueRequired", f"spec.versions[{n}].schema.openAPIV3Schema", text))
+    return causes
+
+
+_RULES: dict[str, Callable[[Json, Json | None], list[Cause]]] = {
+    "ClusterRoleBinding": _role_binding,
+    "CustomResourceDefinition": _definition,
+    "DaemonSet": _workload,
+    "Deployment": _workload,
+    "Job": _job,
+    "PersistentVolumeClaim": _claim,
+    "Pod": _pod,
+    "ReplicaSet": _workload,
+    "RoleBinding": _role_binding,
+    "Secret": _secret,
+    "Service": _service,
+    "StatefulSet": _stateful_set,
+}
+
+
+def _custom(item: Json, resource: Resource) -> Iterator[Cause]:
+    schema = resource.type.document
+    for name, below in (schema.get("properties") or {}).items():
+        if name in item and name not in ("apiVersion", "kind", "metadata"):
+            yield from _by_schema(item[name], below, name)
+    for name in schema.get("required") or []:
+        if name not in item:
+            yield "FieldValueRequired", name, "Required value"
+
+
+_FORMS: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "object": dict,
+    "array": list,
+}
+
+
+def _by_schema(value: Any, schema: Json, path: str) -> Iterator[Cause]:
+    if value is None and schema.get("nullable"):
+        return
+    kind = schema.get("type")
+    wanted = _FORMS.get(str(kind), object)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and kind in ("integer", "number")):
+        found = next((name for name, form in _FORMS.items() if isinstance(value, form)), "null")
+        found = "boolean" if isinstance(value, bool) else found
+        text = f'Invalid value: "{found}": {path} in body must be of type {kind}: "{found}"'
+        yield "FieldValueInvalid", path, text
+        return
+    if "enum" in schema and value not in schema["enum"]:
+        supported = ", ".join(json.dumps(x) for x in schema["enum"])
+        yield "FieldValueNotSupported", path, f"Unsupported value: {json.dumps(value)}: supported values: {supported}"
+    if isinstance(value, dict):
+        for name in schema.get("required") or []:
+            if name not in value:
+                yield "FieldValueRequired", f"{path}.{name}", "Required value"
+        for name, below in value.items():
+            inner = (schema.get("properties") or {}).get(name, schema.get("additionalProperties"))
+            if isinstance(inner, dict):
+                yield from _by_schema(below, inner, f"{path}.{name}")
+    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+        for n, below in enumerate(value):
+            yield from _by_schema(below, schema["items"], f"{path}[{n}]")
+
+
+def go_map(labels: Json | None) -> str:
+    """Return a map as Go prints it."""
+    if not labels:
+        return "map[string]string(nil)"
+    return "map[string]string{" + ", ".join(f"{json.dumps(k)}:{json.dumps(v)}" for k, v in sorted(labels.items())) + "}"
+
+
+def go_selector(selector: Json | None) -> str:
+    """Return a label selector as Go prints it."""
+    if selector is None:
+        return "v1.LabelSelector(nil)"
+    rules = selector.get("matchExpressions") or []
+    listed = ", ".join(
+        f'v1.LabelSelectorRequirement{{Key:"{x["key"]}", Operator:"{x["operator"]}", Values:[]string'
+        + ("{" + ", ".join(json.dumps(y) for y in x["values"]) + "}" if x.get("values") else "(nil)")
+        + "}"
+        for x in rules
+    )
+    shown = f"[]v1.LabelSelectorRequirement{{{listed}}}" if rules else "[]v1.LabelSelectorRequirement(nil)"
+    return f"v1.LabelSelector{{MatchLabels:{go_map(selector.get('matchLabels'))}, MatchExpressions:{shown}}}"
