@@ -57,8 +57,7 @@ def confirm(screen: Screen, what: str, *, yes: bool) -> None:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Refused(what, found="no terminal to ask at", expected="leave to go on", do="pass --yes")
-    screen.err.print(f"{what}? [y/N] ", end="")
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if not screen.ask(what):
         raise Refused(what, found="the answer was no")
 
 
@@ -68,7 +67,7 @@ def _run_site(job: Job, screen: Screen, digests: dict[str, str], name: str) -> i
     from flows.site import upgrade_site
     from tasks.watching import watch
 
-    with screen.progress() as make:
+    with screen.progress() as make, engine.on_this_machine():
         watch(make)
         try:
             upgrade_site(job.bundle, job.where, job.choices, digests, name)
@@ -146,7 +145,7 @@ def _run_removals(job: Job, screen: Screen, targets: Sequence[Target]) -> int:
 
     reports: list[dict[str, Any]] = []
     status = EXIT_DONE
-    with screen.progress() as make:
+    with screen.progress() as make, engine.on_this_machine():
         watch(make)
         for target in targets:
             try:

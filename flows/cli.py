@@ -20,7 +20,7 @@ from compass import __version__
 from compass.errors import EXIT_INVALID, CompassError, exit_status
 from compass.steps.workplace import Workplace
 from flows import changes, questions
-from flows.options import Options
+from flows.options import LEAVE, Leave, Options
 from flows.screen import Screen
 
 app = App(
@@ -30,8 +30,12 @@ app = App(
     help_epilogue="Exit status: 0 done or nothing to change, 1 failed, 2 wrong input, 3 differences, 4 refused.",
 )
 Bundle = Annotated[Path, Parameter(help="Bundle: a directory or an archive; default: where one stands.")]
-HERE = Path()
-DEFAULTS = Options()
+Yes = Annotated[bool, Parameter(help="Do not ask.", group=LEAVE, negative="")]
+DryRun = Annotated[
+    bool,
+    Parameter(help="Show the plan and stop; exit status 3 when there is something to do.", group=LEAVE, negative=""),
+]
+HERE, DEFAULTS, NO_LEAVE = Path(), Options(), Leave()
 
 
 @app.command
@@ -41,28 +45,9 @@ def inspect(bundle: Bundle = HERE, /, *, options: Options = DEFAULTS) -> int:
 
 
 @app.command
-def plan(
-    bundle: Bundle = HERE,
-    /,
-    *,
-    allow_data_loss: Annotated[bool, Parameter(negative="")] = False,
-    force_conflicts: Annotated[bool, Parameter(negative="")] = False,
-    keep_obsolete: Annotated[bool, Parameter(negative="")] = False,
-    options: Options = DEFAULTS,
-) -> int:
-    """Show every change that an upgrade would make; exit status 3 when there are any.
-
-    Args:
-        bundle: the bundle.
-        allow_data_loss: plan deletions of claims, volumes, namespaces and definitions that the bundle names.
-        force_conflicts: take over fields that other tools own.
-        keep_obsolete: leave out the removal of Releases.
-        options: where, how, and what is shown.
-    """
-    return _ask(
-        bundle, options, questions.plan,
-        allow_data_loss=allow_data_loss, force_conflicts=force_conflicts, keep_obsolete=keep_obsolete,
-    )  # fmt: skip
+def plan(bundle: Bundle = HERE, /, *, leave: Leave = NO_LEAVE, options: Options = DEFAULTS) -> int:
+    """Show every change that an upgrade would make; exit status 3 when there are any."""
+    return _ask(bundle, options, questions.plan, leave)
 
 
 @app.command
@@ -82,57 +67,28 @@ def upgrade(
     bundle: Bundle = HERE,
     /,
     *,
-    yes: Annotated[bool, Parameter(negative="")] = False,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
-    allow_data_loss: Annotated[bool, Parameter(negative="")] = False,
-    force_conflicts: Annotated[bool, Parameter(negative="")] = False,
-    keep_obsolete: Annotated[bool, Parameter(negative="")] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    leave: Leave = NO_LEAVE,
     options: Options = DEFAULTS,
 ) -> int:
-    """Back up, load, apply, wait, check and remove, on every cluster.
-
-    Args:
-        bundle: the bundle.
-        yes: do not ask.
-        dry_run: show the plan and stop; exit status 3 when there is something to change.
-        allow_data_loss: delete claims, volumes, namespaces and definitions that the bundle names.
-        force_conflicts: take over fields that other tools own.
-        keep_obsolete: leave Releases that the new version no longer has.
-        options: where, how, and what is shown.
-    """
+    """Back up, load, apply, wait, check and remove, on every cluster."""
     run = questions.plan if dry_run else lambda place, screen: changes.upgrade(place, screen, yes=yes)
-    return _ask(
-        bundle, options, run,
-        allow_data_loss=allow_data_loss, force_conflicts=force_conflicts, keep_obsolete=keep_obsolete,
-    )  # fmt: skip
+    return _ask(bundle, options, run, leave)
 
 
 @app.command
-def remove(
-    bundle: Bundle = HERE,
-    /,
-    *,
-    yes: Annotated[bool, Parameter(negative="")] = False,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
-    options: Options = DEFAULTS,
-) -> int:
-    """Remove the Releases that the bundle names, after a verified backup.
-
-    Args:
-        bundle: the bundle.
-        yes: do not ask.
-        dry_run: show what would be removed and stop; exit status 3 when there is something.
-        options: where, how, and what is shown.
-    """
+def remove(bundle: Bundle = HERE, /, *, yes: Yes = False, dry_run: DryRun = False, options: Options = DEFAULTS) -> int:
+    """Remove the Releases that the bundle names, after a verified backup."""
     return _ask(bundle, options, lambda place, screen: changes.remove(place, screen, yes=yes, dry_run=dry_run))
 
 
-def _ask(bundle: Path, options: Options, run: Callable[[Workplace, Screen], int], **flags: bool) -> int:
+def _ask(bundle: Path, options: Options, run: Callable[[Workplace, Screen], int], leave: Leave = NO_LEAVE) -> int:
     screen = options.screen()
     if options.verbose:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     try:
-        job = options.job(bundle, **flags)
+        job = options.job(bundle, leave)
         with screen.progress() as make, Workplace(job, os.environ, progress=make("")) as place:
             status = run(place, screen)
     except CompassError as error:

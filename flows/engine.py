@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,12 @@ def set_up(environ: MutableMapping[str, str] = os.environ) -> None:
     # Prefect makes its database readable for all; the folder is what keeps it private.
     if not home.exists():
         home.mkdir(mode=0o700, parents=True)
+
+
+@contextmanager
+def on_this_machine() -> Iterator[None]:
+    """Run flows without heartbeats: nobody watches them here, and each flow would wait a second for its last."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +13,23 @@ from compass.errors import InvalidInput
 from compass.job import TIMEOUT_SECONDS, Choices, Job, Where
 from flows.screen import Output, Screen
 
+LEAVE = Group("Leave", sort_key=0)
 WHERE = Group("Where", sort_key=1)
 HOW = Group("How", sort_key=2)
 SHOW = Group("What is shown", sort_key=3)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Leave:
+    """What an upgrade may do only when it is told to."""
+
+    allow_data_loss: Annotated[bool, Parameter(group=LEAVE, negative="")] = False
+    "Delete claims, volumes, namespaces and definitions that the bundle names."
+    force_conflicts: Annotated[bool, Parameter(group=LEAVE, negative="")] = False
+    "Take over fields that other tools own."
+    keep_obsolete: Annotated[bool, Parameter(group=LEAVE, negative="")] = False
+    "Leave Releases that the new version no longer has."
 
 
 @Parameter(name="*")
@@ -60,9 +74,7 @@ class Options:
         """Return where results and progress go."""
         return Screen(self.output, quiet=self.quiet, verbose=self.verbose)
 
-    def job(
-        self, bundle: Path, *, allow_data_loss: bool = False, force_conflicts: bool = False, keep_obsolete: bool = False
-    ) -> Job:
+    def job(self, bundle: Path, leave: Leave) -> Job:
         """Return the job that these options ask for; paths are made absolute, as a flow may run elsewhere.
 
         Raises:
@@ -82,8 +94,7 @@ class Options:
                 registry_ca=_absolute(self.registry_ca), state_dir=_absolute(self.state_dir) or "",
             ),
             choices=Choices(
-                values=_pairs(self.set_), allow_data_loss=allow_data_loss, force_conflicts=force_conflicts,
-                keep_obsolete=keep_obsolete, timeout_seconds=self.timeout, patience_seconds=self.patience,
+                values=_pairs(self.set_), **asdict(leave), timeout_seconds=self.timeout, patience_seconds=self.patience,
                 registry_concurrency=min(self.registry_concurrency, 64), parallel_clusters=min(self.parallel, 64),
             ),
         )  # fmt: skip

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from rich.console import Console
@@ -31,13 +32,21 @@ class Screen:
         if not self.out.is_terminal:
             self.out = Console(soft_wrap=True, highlight=False, width=WIDE)  # a file has no edge to fold at
         self.err = Console(stderr=True, soft_wrap=True, highlight=False)
+        self._bars = Bars(self.err)
 
     def result(self, value: Any, text: Callable[[], None]) -> None:
         """Show a result: ``value`` as JSON, or what ``text`` prints."""
+        self._bars.clear()
         if self.output == "json":
             sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
         else:
             text()
+
+    def ask(self, question: str) -> bool:
+        """Ask the person at the terminal; everything but yes is no."""
+        self._bars.clear()
+        self.err.print(Text(f"{question}? [y/N] "), end="")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line of a result."""
@@ -46,10 +55,12 @@ class Screen:
     def tell(self, text: str, style: str = "") -> None:
         """Print a line that is no result, unless all shall be quiet."""
         if not self.quiet:
+            self._bars.clear()
             self.err.print(Text(text, style=style))
 
     def fail(self, text: str) -> None:
         """Print why the verb failed, whatever the settings."""
+        self._bars.clear()
         self.err.print(Text(f"error: {text}", style="bold red"))
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -63,13 +74,39 @@ class Screen:
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str], LiveProgress | PlainProgress]]:
-        """Give what makes the progress of a label (a cluster's name, or empty)."""
+        """Give what makes the progress of a label (a cluster's name, or empty); the bars go when the block ends."""
         if self.quiet or not self.err.is_terminal:
             yield lambda label: PlainProgress(self.tell, label)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), _Count(), TimeElapsedColumn())
-        with Progress(*columns, console=self.err, transient=True) as bars:
-            yield lambda label: LiveProgress(bars, label)
+        try:
+            yield lambda label: LiveProgress(self._bars, label)
+        finally:
+            self._bars.clear()
+
+
+class Bars:
+    """The bars on a terminal: there from the first count on, gone whenever something else is written."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown: Progress | None = None
+        self._lock = threading.Lock()
+
+    def current(self) -> Progress:
+        """Return the bars that are on the screen, new ones when there are none."""
+        with self._lock:
+            if self._shown is None:
+                columns = (TextColumn("{task.description}"), BarColumn(), _Count(), TimeElapsedColumn())
+                self._shown = Progress(*columns, console=self._console, transient=True)
+                self._shown.start()
+            return self._shown
+
+    def clear(self) -> None:
+        """Take the bars off the screen."""
+        with self._lock:
+            if self._shown is not None:
+                self._shown.stop()
+                self._shown = None
 
 
 class _Count(ProgressColumn):
@@ -84,33 +121,49 @@ class _Count(ProgressColumn):
         return Text(f"{size_text(done)} of {size_text(total)}{rate}{left}")
 
 
+@dataclass
+class Counted:
+    """One count and the bar that shows it."""
+
+    unit: str
+    total: int = 0
+    done: int = 0
+    bar: tuple[Progress, TaskID] | None = None
+
+
 class LiveProgress:
     """Progress as bars on a terminal."""
 
-    def __init__(self, bars: Progress, label: str) -> None:
+    def __init__(self, bars: Bars, label: str) -> None:
         self._bars, self._label = bars, label
-        self._tasks: dict[str, TaskID] = {}
-        self._totals: dict[str, int] = {}
+        self._counts: dict[str, Counted] = {}
         self._lock = threading.Lock()
 
     def begin(self, what: str, total: int, unit: str) -> None:
         """Show a bar, or let it grow."""
         with self._lock:
-            self._totals[what] = max(total, self._totals.get(what, 0))
-            if what in self._tasks:
-                self._bars.update(self._tasks[what], total=self._totals[what])
-                return
-            text = f"{self._label}: {what}" if self._label else what
-            self._tasks[what] = self._bars.add_task(text, total=total, unit=unit)
+            count = self._counts.setdefault(what, Counted(unit))
+            count.total = max(total, count.total)
+            self._show(what, count)
 
     def advance(self, what: str, amount: int) -> None:
         """Move the bar on."""
         with self._lock:
-            self._bars.advance(self._tasks[what], amount)
+            self._counts[what].done += amount
+            self._show(what, self._counts[what])
+
+    def _show(self, what: str, count: Counted) -> None:
+        if not count.total:
+            return
+        bars = self._bars.current()
+        if count.bar is None or count.bar[0] is not bars:
+            text = f"{self._label}: {what}" if self._label else what
+            count.bar = (bars, bars.add_task(text, total=count.total, unit=count.unit))
+        bars.update(count.bar[1], total=count.total, completed=count.done)
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        self._bars.console.print(Text(text))
+        self._bars.current().console.print(Text(text))
 
 
 class PlainProgress:

@@ -218,5 +218,5 @@ def _worst(errors: Sequence[tuple[str, CompassError]], clusters: int) -> Compass
     """Return one error for all: of the family that all share, with the first one's words."""
     name, first = errors[0]
     statuses = {exit_status(x) for _, x in errors}
-    kind = type(first) if len(statuses) == 1 and type(first) in (InvalidInput, Refused) else StepFailed
+    kind = next((x for x in (InvalidInput, Refused) if len(statuses) == 1 and isinstance(first, x)), StepFailed)
     return kind("upgrade", f"{len(errors)} of {clusters} clusters failed; {name}", found=str(first))

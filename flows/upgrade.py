@@ -48,7 +48,7 @@ def upgrade_cluster(
     target = only(sites.find_targets(job))
     if not shared:
         sites.preflight_site(job, prepared)
-    return _Upgrade(job, target, prepared).run(shared.plan_digest if shared else "")
+    return _Upgrade(job, target, prepared, shared).run()
 
 
 def prepare_bundle(job: Job) -> Prepared:
@@ -70,15 +70,15 @@ def only(targets: list[Target]) -> Target:
 class _Upgrade:
     """The steps of one cluster, with the journal that becomes its report."""
 
-    def __init__(self, job: Job, target: Target, prepared: Prepared) -> None:
-        self.job, self.target, self.prepared = job, target, prepared
+    def __init__(self, job: Job, target: Target, prepared: Prepared, shared: Shared | None) -> None:
+        self.job, self.target, self.prepared, self.shared = job, target, prepared, shared
         self.journal = Journal(target.name, target.role, system_clock())
         self.plan: Plan | None = None
         self.record: Record | None = None
 
-    def run(self, plan_digest: str) -> ClusterReport:
+    def run(self) -> ClusterReport:
         try:
-            state = self._steps(plan_digest)
+            state = self._steps()
         except CompassError as error:
             report = self._failed(error)
             record.report_cluster(self.target, report)
@@ -88,7 +88,7 @@ class _Upgrade:
         record.report_cluster(self.target, report)
         return report
 
-    def _steps(self, plan_digest: str) -> bool:
+    def _steps(self) -> bool:
         """Take every step; return whether anything was changed."""
         journal, job, target = self.journal, self.job, self.target
         if target.problem:
@@ -101,14 +101,12 @@ class _Upgrade:
             self.plan = planned = plan.make_plan(job, target, self.prepared)
             journal.counts = {k: v for k, v in planned.counts().items() if v}
             lines += [f"{x.action} {x.ref}" for x in planned.acting]
-            _refuse_moved(planned, plan_digest)
+            if self.shared:
+                _refuse_moved(planned, self.shared.plan_digest)
         if planned.acting:
             self._back_up(planned)
-        with journal.step("load images") as lines:
-            loaded = images.load_images(job, self.prepared)
-            journal.bytes_sent = loaded.bytes_sent
-            lines += [f"{x.target} {x.digest}" for x in loaded.images]
-        changed = bool(planned.acting or loaded.bytes_sent)
+        self._load()
+        changed = bool(planned.acting or journal.bytes_sent)
         self._begin_record(planned)
         self._change(planned)
         self._prove(planned)
@@ -122,6 +120,15 @@ class _Upgrade:
             saved = backup.back_up(self.job, self.target, self.prepared, refs)
             self.journal.backup = saved.folder
             lines.append(f"{saved.releases} Releases and {saved.objects} objects in {saved.folder}")
+
+    def _load(self) -> None:
+        if self.shared:
+            self.journal.skip("load images", "loaded once for all clusters")
+            return
+        with self.journal.step("load images") as lines:
+            loaded = images.load_images(self.job, self.prepared)
+            self.journal.bytes_sent = loaded.bytes_sent
+            lines += [f"{x.target} {x.digest}" for x in loaded.images]
 
     def _begin_record(self, planned: Plan) -> None:
         """Write the Record, unless the cluster already says that it has this bundle and nothing is to be done."""
@@ -184,7 +191,7 @@ class _Upgrade:
 
 
 def _refuse_moved(planned: Plan, plan_digest: str) -> None:
-    if plan_digest and planned.digest != plan_digest:
+    if planned.digest != plan_digest:
         raise Refused(
             "upgrade cluster", planned.cluster, found="the cluster has moved since its plan was made",
             expected="the plan that was shown", do="look at the new plan and start again",
