@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -83,6 +83,35 @@ def remove(bundle: Bundle = HERE, /, *, yes: Yes = False, dry_run: DryRun = Fals
     return _ask(bundle, options, lambda place, screen: changes.remove(place, screen, yes=yes, dry_run=dry_run))
 
 
+@app.command
+def rehearse(
+    bundle: Annotated[Path | None, Parameter(help="Bundle to rehearse; default: an example.")] = None,
+    /,
+    *,
+    clusters: Annotated[int, Parameter(help="How many user clusters the simulated site has.")] = 2,
+    from_backup: Annotated[Path | None, Parameter(help="Backup whose objects fill the control cluster.")] = None,
+    break_: Annotated[
+        Literal["image", "rollout", "registry", "apiserver", "kill"] | None,
+        Parameter(name="--break", help="What goes wrong on the way."),
+    ] = None,
+    keep: Annotated[bool, Parameter(help="Leave the site up, to look around with kubectl.", negative="")] = False,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", help="NAME=VALUE for a template.", negative="")] = (),
+    leave: Leave = NO_LEAVE,
+) -> int:
+    """Bring up a simulated site on this machine and upgrade it for real; nothing else is touched."""
+    from flows.rehearse import Rehearsal
+    from flows.rehearse import rehearse as run
+
+    screen = Screen()
+    words = tuple(f"--set={x}" for x in set_)
+    asked = Rehearsal(bundle, clusters, from_backup, break_, keep, words=words, leave=leave.words)
+    try:
+        return run(asked, screen)
+    except CompassError as error:
+        screen.fail(str(error))
+        return exit_status(error)
+
+
 def _ask(bundle: Path, options: Options, run: Callable[[Workplace, Screen], int], leave: Leave = NO_LEAVE) -> int:
     screen = options.screen()
     if options.verbose:
@@ -116,3 +145,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -31,6 +31,11 @@ class Leave:
     keep_obsolete: Annotated[bool, Parameter(group=LEAVE, negative="")] = False
     "Leave Releases that the new version no longer has."
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The same as words of a command line."""
+        return tuple(f"--{name.replace('_', '-')}" for name, given in asdict(self).items() if given)
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)

@@ -175,6 +175,9 @@ def container_images(manifest: dict[str, Any], where: str) -> dict[str, str]:
         name, image = container.get("name"), container.get("image")
         if not isinstance(name, str) or not isinstance(image, str) or not image:
             raise InvalidInput("read", where, found="a container without name or image", expected="both")
-        ImageName.parse(image)
+        try:
+            ImageName.parse(image)
+        except CompassError as error:
+            raise InvalidInput("read", where, found=str(error)) from None
         images[name] = image
     return images

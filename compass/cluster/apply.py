@@ -17,6 +17,8 @@ from compass.change.plan import Change, applied_change
 from compass.cluster.client import FIELD_MANAGER, ClusterClient, Conflict
 from compass.errors import InvalidInput, StepFailed
 
+_LOOKS = 5
+
 
 def preview(client: ClusterClient, item: Desired, *, force_conflicts: bool = False) -> Change:
     """Return what applying the object would do, by server-side dry run; nothing is changed.
@@ -26,9 +28,12 @@ def preview(client: ClusterClient, item: Desired, *, force_conflicts: bool = Fal
         StepFailed: the server would refuse the object.
         InvalidInput: the server does not serve its kind, or knows no such field.
     """
-    live = client.get(item.ref)
-    dry_run = _apply(client, item.manifest, force_conflicts=force_conflicts, dry_run=True)
-    predicted = _predict(client, item, live, dry_run) if live else dry_run
+    for _ in range(_LOOKS):
+        live = client.get(item.ref)
+        dry_run = _apply(client, item.manifest, force_conflicts=force_conflicts, dry_run=True)
+        predicted = _predict(client, item, live, dry_run) if live else dry_run
+        if live is None or predicted["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:
+            break  # both are of one moment: what a controller did between would look like ours
     return applied_change(live, predicted, item.component, item.source)
 
 
@@ -68,8 +73,9 @@ def _apply(client: ClusterClient, manifest: dict[str, Any], *, force_conflicts: 
     try:
         return client.apply(manifest, dry_run=dry_run, force=force_conflicts)
     except Conflict as conflict:
-        if any(manager not in EARLIER_MANAGERS for manager, _ in conflict.causes):
-            raise
+        others = [x for x in conflict.causes if x[0] not in EARLIER_MANAGERS]
+        if others:
+            raise Conflict(conflict.did, conflict.subject, others) from None
         return client.apply(manifest, dry_run=dry_run, force=True)
 
 

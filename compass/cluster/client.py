@@ -13,6 +13,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.resource import Resource
 
+from compass.change.ports import with_protocols
 from compass.cluster.transport import conflict_causes, refused, tls_context, unreachable
 from compass.errors import InvalidInput, Refused, Transient
 from compass.names import ObjectRef
@@ -36,6 +37,9 @@ class Conflict(Refused):
             do="release the field or pass --force-conflicts",
         )  # fmt: skip
         self.causes = causes
+
+    def __reduce__(self) -> tuple[Callable[..., Conflict], tuple[Any, ...]]:
+        return type(self), (self.did, self.subject, self.causes)
 
 
 class _Discoverer:
@@ -174,7 +178,7 @@ class ClusterClient:
         return self._call(
             "dry-run" if dry_run else "apply", ref,
             lambda: self._dynamic.server_side_apply(
-                resource, body=manifest, **_named(ref), field_manager=FIELD_MANAGER,
+                resource, body=with_protocols(manifest), **_named(ref), field_manager=FIELD_MANAGER,
                 force_conflicts="true" if force else None, dry_run="All" if dry_run else None, **_plain(),
             ),
         ) or {}  # fmt: skip
@@ -211,7 +215,7 @@ class ClusterClient:
         if dry_run:
             body["dryRun"] = ["All"]
         call = lambda: self._dynamic.delete(resource, **_named(ref), body=body, **_plain())  # noqa: E731
-        return self._call("delete", ref, call, absent_ok=True) is not None
+        return self._call("delete", ref, call, absent_ok=True, other_ok=bool(uid)) is not None
 
     def allowed(self, verb: str, group: str, resource: str, namespace: str = "", name: str = "") -> bool:
         """Tell whether we may do ``verb``, by SelfSubjectAccessReview."""
@@ -246,7 +250,14 @@ class ClusterClient:
         return self._call(did, subject, lambda: self._dynamic.request("get", path, **_plain()), absent_ok=True)
 
     def _call(
-        self, did: str, subject: object, call: Callable[[], Any], *, absent_ok: bool = False, gone_ok: bool = False
+        self,
+        did: str,
+        subject: object,
+        call: Callable[[], Any],
+        *,
+        absent_ok: bool = False,
+        gone_ok: bool = False,
+        other_ok: bool = False,
     ) -> dict[str, Any] | None:
         def once() -> dict[str, Any] | None:
             try:
@@ -254,6 +265,8 @@ class ClusterClient:
                 return json.loads(response.data)  # type: ignore[no-any-return]
             except ApiException as error:
                 if (error.status == 404 and absent_ok) or (error.status == 410 and gone_ok):
+                    return None
+                if error.status == 409 and other_ok and "UID in the precondition" in str(error.body):
                     return None
                 if not error.status:  # the client's own way to say that TLS did not come about
                     raise unreachable(did, subject, self.server, error) from None
@@ -299,6 +312,8 @@ def _pool(access: Access) -> urllib3.PoolManager:
     settings: dict[str, Any] = {"maxsize": 16, "retries": False}
     if access.server.startswith("https://"):
         settings["ssl_context"] = tls_context(access)
+        if access.skip_tls_verify:  # preflight says so once, urllib3 with every request
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         if access.tls_server_name:
             settings |= {"server_hostname": access.tls_server_name, "assert_hostname": access.tls_server_name}
     if access.proxy_url:

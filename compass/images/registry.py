@@ -5,6 +5,7 @@ Source: OCI distribution specification 1.1; the section is named with each call.
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -175,7 +176,10 @@ class Registry:
         Raises:
             Refused: we may not.
         """
-        self.cancel_upload(repository, self.begin_upload(repository))
+        location = self.begin_upload(repository)
+        # Some registries want a right of its own for giving up; what is not given up they forget by themselves.
+        with contextlib.suppress(Refused, StepFailed):
+            self.cancel_upload(repository, location)
 
     # -- for the uploads
 

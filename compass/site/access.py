@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ class _Reader:
         data = entry.get(f"{key}-data")
         if data:
             try:
-                return base64.b64decode(str(data), validate=True)
+                # Line breaks, as the base64 command makes them, are fine with kubectl too.
+                return base64.b64decode(re.sub(r"[\r\n]", "", str(data)), validate=True)
             except (binascii.Error, ValueError):
                 raise InvalidInput("read", self.where, found=f"{key}-data is no base64") from None
         return self.text(entry, key).encode()

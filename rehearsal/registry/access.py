@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -72,7 +73,7 @@ class Access:
         Raises:
             RegistryError: the password or the refresh token is wrong.
         """
-        form = {k: str(v) for k, v in (await request.form()).items()} if request.method == "POST" else {}
+        form = dict(parse_qsl((await request.body()).decode())) if request.method == "POST" else {}
         if not (self._form_fits(form) if form else self._password_fits(request)):
             raise RegistryError("UNAUTHORIZED", headers={"WWW-Authenticate": f'Basic realm="{REALM}"'})
         scopes = form["scope"].split() if "scope" in form else request.query_params.getlist("scope")

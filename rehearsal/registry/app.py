@@ -139,7 +139,8 @@ async def _drain(request: Request) -> None:
 
     A connection that is closed with bytes unread is reset, and the answer with it (Go's server waits instead).
     """
-    if "expect" in request.headers or request.headers.get("content-length", "0") == "0":
+    has_body = "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
+    if "expect" in request.headers or not has_body:
         return
     unread = 0
     try:

@@ -134,10 +134,11 @@ class Layout:
 
 
 def _repositories(folder: Path, name: str) -> Iterator[str]:
-    if (folder / "_layers").is_dir():
+    parts = _names(folder)
+    if "_layers" in parts:
         yield name
     # A slash sorts before any other character, so what is below a repository follows it at once.
-    for part in _names(folder):
+    for part in parts:
         if not part.startswith("_"):
             yield from _repositories(folder / part, f"{name}/{part}" if name else part)
 

@@ -5,6 +5,7 @@ Sources: OCI distribution specification 1.1, section Listing Tags; distribution'
 
 from __future__ import annotations
 
+from itertools import islice
 from urllib.parse import urlencode
 
 from starlette.responses import Response
@@ -37,7 +38,8 @@ class Listing:
         if count > MAX_ENTRIES:
             raise RegistryError("PAGINATION_NUMBER_INVALID", {"n": count})
         last = _key(call.query.get("last", ""))
-        rest = [x for x in self._layout.repositories() if _key(x) > last]
+        found = (x for x in self._layout.repositories() if _key(x) > last)
+        rest = list(islice(found, count + 1))  # one more, which tells that there is a next page
         page, headers = _page(rest, count, "/v2/_catalog")
         return json_response({"repositories": page}, headers=headers)
 

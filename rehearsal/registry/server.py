@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import threading
 import time
@@ -21,6 +22,9 @@ from rehearsal.registry.sessions import Sessions
 
 ADDRESS = "127.0.0.1"
 _BACKLOG = 512
+# Below the range from which the kernel takes the source ports of outgoing connections.
+_PORTS = range(15000, 32000)
+_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class SimulatedRegistry:
         """Listen, at the port of before when there was one."""
         with self._lock:
             if self._running is None:
-                listening = socket.create_server((ADDRESS, self.port), backlog=_BACKLOG)
+                listening = _listen(self.port)
                 self.port = listening.getsockname()[1]
                 self._running = _Running(self._application, listening, self.tls)
 
@@ -149,6 +153,17 @@ class SimulatedRegistry:
         running = self._running
         if running:
             running.cut(tuple(scope["client"]))
+
+
+def _listen(port: int) -> socket.socket:
+    """Return a socket that listens; a port of 0 means a free one that stays free while we are away for a while."""
+    for some in [port] if port else [*random.sample(_PORTS, _TRIES), 0]:
+        try:
+            return socket.create_server((ADDRESS, some), backlog=_BACKLOG)
+        except OSError:
+            if some == port:
+                raise
+    raise AssertionError("unreachable")
 
 
 class _Running:

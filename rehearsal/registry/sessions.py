@@ -85,6 +85,28 @@ class Sessions:
         known = json.dumps({"Name": session.repository, "UUID": session.id, "Offset": session.size}).encode()
         return base64.urlsafe_b64encode(self._sign(known) + known).decode()
 
+    def writing(self, session: Session) -> BinaryIO:
+        """Open the file of an upload to append to it.
+
+        Raises:
+            RegistryError: the upload was lost meanwhile.
+        """
+        try:
+            return session.data.open("ab", buffering=0)
+        except FileNotFoundError:
+            raise RegistryError("BLOB_UPLOAD_UNKNOWN", {}) from None
+
+    def keep(self, session: Session, digest: Digest) -> None:
+        """Turn an upload into a blob.
+
+        Raises:
+            RegistryError: the upload was lost meanwhile.
+        """
+        try:
+            self._layout.keep(session.data, digest)
+        except FileNotFoundError:
+            raise RegistryError("BLOB_UPLOAD_UNKNOWN", {}) from None
+
     def end(self, session: Session) -> None:
         """Forget an upload."""
         self._open.pop(session.id, None)

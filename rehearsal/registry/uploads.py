@@ -84,7 +84,7 @@ class Uploads:
         """Append the body to the upload; what had arrived when a connection breaks stays."""
         received = 0
         async with session.lock:
-            with session.data.open("ab", buffering=0) as file:
+            with self._sessions.writing(session) as file:
                 async for chunk in call.request.stream():
                     session.append(file, chunk)
                     received += len(chunk)
@@ -104,7 +104,7 @@ class Uploads:
             digest = digest_from(call.query["digest"])
             if session.digest != digest:
                 raise RegistryError("DIGEST_INVALID", {})
-            self._layout.keep(session.data, digest)
+            self._sessions.keep(session, digest)
             self._layout.add_layer(session.repository, digest)
         finally:
             self._sessions.end(session)

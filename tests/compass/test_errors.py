@@ -1,5 +1,6 @@
 """Errors say what happened to what, survive a pickle, and end the command with their family's status."""
 
+import copy
 import pickle
 
 import pytest
@@ -34,6 +35,20 @@ def test_every_kind_of_error_survives_a_pickle() -> None:
     back = pickle.loads(pickle.dumps(error))
     assert type(back) is Conflict
     assert (str(back), back.causes) == (str(error), error.causes)
+
+
+class Odd(StepFailed):
+    """An error whose words are not those of its family."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("count", found=number)
+        self.number = number
+
+
+def test_an_error_with_words_of_its_own_survives_too() -> None:
+    for back in (pickle.loads(pickle.dumps(Odd(3))), copy.copy(Odd(3))):
+        assert type(back) is Odd
+        assert (str(back), back.number) == ("count: 3", 3)
 
 
 def test_when_to_come_back_survives_a_pickle_and_the_report_stays() -> None:

@@ -23,9 +23,11 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, prefect_home: Path) -> Desk:
+def desk(tmp_path: Path, prefect_home: Path) -> Iterator[Desk]:
     """A home, a temporary folder and a state directory of the test's own."""
-    return Desk(tmp_path / "desk", prefect_home)
+    made = Desk(tmp_path / "desk", prefect_home)
+    yield made
+    made.close()
 
 
 @pytest.fixture

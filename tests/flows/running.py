@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -64,6 +65,7 @@ class Desk:
         self.temporary = folder / "tmp"
         self.home = folder / "home"
         self.prefect_home = prefect_home
+        self._started: list[subprocess.Popen[str]] = []
         self.temporary.mkdir(parents=True)
         self.home.mkdir()
 
@@ -78,7 +80,7 @@ class Desk:
         given = [str(x) for x in words]
         if "--state-dir" not in given and given and not given[0].startswith("-"):
             given += ["--state-dir", str(self.state)]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(COMMAND), *given],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -86,7 +88,17 @@ class Desk:
             text=True,
             cwd=self.folder,
             env=self.environment(environ),
+            process_group=0,
         )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a test that failed has left running, with everything that it started."""
+        for process in self._started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
     def run(self, *words: object, environ: Mapping[str, str] | None = None) -> Ended:
         """Run the command to its end."""
@@ -265,6 +277,7 @@ def _settled(plane: ControlPlane) -> bool:
         items = api.get(path_of("apps/v1", "Deployment")).raise_for_status().json()["items"]
     return all(
         x["status"].get("observedGeneration") == x["metadata"]["generation"]
-        and x["status"].get("availableReplicas", 0) == x["spec"]["replicas"]
+        and {x["status"].get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")}
+        == {x["spec"]["replicas"]}
         for x in items
     )

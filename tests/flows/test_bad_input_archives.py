@@ -7,7 +7,6 @@ import io
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -143,7 +142,7 @@ def test_an_archive_that_expands_without_end_is_refused(case: Case, tmp_path: Pa
     assert f"unpack {archive}: it expands more than" in error
 
 
-@pytest.mark.parametrize("style", get_args(Style))
+@pytest.mark.parametrize("style", ["legacy", "oci"])
 def test_an_image_archive_whose_layer_does_not_match_its_digest_is_refused(
     case: Case, tmp_path: Path, style: Style
 ) -> None:
@@ -152,7 +151,7 @@ def test_an_image_archive_whose_layer_does_not_match_its_digest_is_refused(
     corrupt_layer(damaged)
     error = case.refused(bundle, keeps_images=True)
     assert f"read image archive {damaged}: " in error
-    assert "expected sha256:" in error or "damaged gzip data" in error
+    assert "expected sha256:" in error
 
 
 def test_an_image_archive_that_is_cut_short_is_refused(case: Case, bundle: Path) -> None:

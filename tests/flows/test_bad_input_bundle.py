@@ -104,7 +104,7 @@ def test_a_value_that_the_server_would_not_take_is_refused(case: Case, bundle: P
 def test_an_image_name_that_cannot_be_is_refused(case: Case, bundle: Path) -> None:
     rewrite(bundle / MINION, "/am_minion:v0.0.7", "/am_minion:v0 .0.7")
     error = case.refused(bundle)
-    assert "read image name" in error
+    assert f"read template {MINION}, Deployment/kube-system/am-minion: read image name" in error
     assert "am_minion:v0 .0.7" in error
 
 

@@ -53,6 +53,12 @@ def test_data_is_decoded() -> None:
     assert access.skip_tls_verify is False
 
 
+def test_data_may_have_line_breaks_as_the_base64_command_makes_them() -> None:
+    data = base64.encodebytes(PEM * 3).decode()
+    assert data.count("\n") > 2
+    assert read(kubeconfig({"client-key-data": data.replace("\n", "\r\n")})).client_key_pem == PEM * 3
+
+
 def test_files_are_taken_from_the_kubeconfigs_folder(tmp_path: Path) -> None:
     for name, data in (("ca.pem", PEM), ("pki/user.pem", PEM), ("pki/key.pem", b"key"), ("token", b" tok\n")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -135,7 +141,7 @@ def test_a_server_without_address_is_refused(server: object) -> None:
     assert "expected https://host[:port]" in refused(kubeconfig(cluster={"server": server}))
 
 
-@pytest.mark.parametrize("data", [SECRET + "!", "-----BEGIN KEY " + SECRET, "a", "é"])
+@pytest.mark.parametrize("data", [SECRET + "!", "!aGk=", "aG k=", "-----BEGIN KEY " + SECRET, "a", "é"])
 @pytest.mark.parametrize("key", ["client-key-data", "client-certificate-data"])
 def test_data_that_is_no_base64_is_named_and_not_shown(key: str, data: str) -> None:
     assert f"{key} is no base64" in refused(kubeconfig({key: data}))

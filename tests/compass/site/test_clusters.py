@@ -15,8 +15,8 @@ KEY = "-----BEGIN RSA PRIVATE KEY-----\nYg==\n-----END RSA PRIVATE KEY-----\n"
 ENDPOINT = {"endpointIP": "10.0.0.1", "endpointPort": "6443"}
 SERVER = "https://10.0.0.1:6443"
 AWKWARD = [
-    "p: {a} [b] 'c' \"d\" #e", "clusterName", "kubeUser", "endpointIP:endpointPort", "*x", "!x", "|", "> x", "true", "~",
-    "a\nb: c", "%", "\\1", r"\g<0>", "1e3", " x ", "密码",
+    "p: {a} [b] 'c' \"d\" #e", "clusterName", "kubeUser", "endpointIP:endpointPort", "*x", "!x", "|", "> x", "true",
+    "~", "a\nb: c", "%", "\\1", r"\g<0>", "1e3", " x ", "密码",
 ]  # fmt: skip
 
 

@@ -72,8 +72,8 @@ def test_a_value_is_never_another_one_than_bash_has(tmp_path: Path, values: list
 
 @pytest.mark.parametrize(
     "value",
-    ["$HOME", "${HOME}", '"$HOME"', '"${X:-y}"', "`id`", '"`id`"', "$(id)", '"$(id)"', "$((1+1))", "~/x", "a:~/b", "(a b)", "$'a'",
-     "<(id)", "a\\", "'a", '"a', "a b", "a; reboot", "a && b", "a | b", "a & b", "{a,b}", "a > b"],
+    ["$HOME", "${HOME}", '"$HOME"', '"${X:-y}"', "`id`", '"`id`"', "$(id)", '"$(id)"', "$((1+1))", "~/x", "a:~/b",
+     "(a b)", "$'a'", "<(id)", "a\\", "'a", '"a', "a b", "a; reboot", "a && b", "a | b", "a & b", "{a,b}", "a > b"],
 )  # fmt: skip
 def test_what_only_a_shell_could_tell_is_left_out(value: str) -> None:
     assert parse_environment(f"A=before\nA={value}\nB=1\n") == {"B": "1"}
@@ -89,6 +89,12 @@ def test_nothing_is_executed(tmp_path: Path) -> None:
 )
 def test_other_lines_are_passed_over(line: str) -> None:
     assert "1" not in parse_environment(f"{line}\n").values()
+
+
+@pytest.mark.parametrize("char", ["\x85", "\u2028", "\x0c", "\x1c"])
+def test_only_a_line_feed_ends_a_line(tmp_path: Path, char: str) -> None:
+    text = f"A='one{char}B_1=two'\n"
+    assert parse_environment(text) == sourced(text, tmp_path) == {"A": f"one{char}B_1=two"}
 
 
 def test_the_later_assignment_wins_and_windows_lines_are_read() -> None:

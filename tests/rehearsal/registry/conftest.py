@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from rehearsal.registry import Login, SimulatedRegistry
 from tests.rehearsal.registry.talk import PASSWORD, USER, Peer
 from tests.servers.assets import ensure_command
 from tests.servers.need import need
+from tests.servers.registry import DockerRegistry
 from tests.servers.registry import Login as RealLogin
 
 Skopeo = Callable[..., str]
@@ -22,27 +24,22 @@ Skopeo = Callable[..., str]
 @pytest.fixture(scope="session")
 def peers(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Callable[..., Peer]]:
     """Return a registry by name, started when first asked for; with ``locked`` it asks for a password."""
-    started: dict[tuple[str, bool], SimulatedRegistry] = {}
+    started: dict[tuple[str, bool], SimulatedRegistry | DockerRegistry] = {}
+
+    def start(name: str, locked: bool) -> SimulatedRegistry | DockerRegistry:
+        if name == "docker-registry":
+            make = request.getfixturevalue("make_registry")
+            return cast(DockerRegistry, make(login=RealLogin(USER, PASSWORD) if locked else None))
+        return SimulatedRegistry(tmp_path_factory.mktemp("registry"), login=Login(USER, PASSWORD) if locked else None)
 
     def get(name: str, *, locked: bool = False) -> Peer:
-        if name == "docker-registry":
-            return _real(request, locked)
         if (name, locked) not in started:
-            login = Login(USER, PASSWORD) if locked else None
-            started[name, locked] = SimulatedRegistry(tmp_path_factory.mktemp("registry"), login=login)
+            started[name, locked] = start(name, locked)
         return Peer(name, started[name, locked].host)
 
     yield get
     for server in started.values():
         server.close()
-
-
-def _real(request: pytest.FixtureRequest, locked: bool) -> Peer:
-    make = request.getfixturevalue("make_registry")
-    key = f"_contract_{locked}"
-    if not hasattr(request.config, key):
-        setattr(request.config, key, make(login=RealLogin(USER, PASSWORD) if locked else None))
-    return Peer("docker-registry", getattr(request.config, key).host)
 
 
 @pytest.fixture(params=["simulated", pytest.param("docker-registry", marks=pytest.mark.servers)])
