@@ -38,9 +38,6 @@ class Conflict(Refused):
         )  # fmt: skip
         self.causes = causes
 
-    def __reduce__(self) -> tuple[Callable[..., Conflict], tuple[Any, ...]]:
-        return type(self), (self.did, self.subject, self.causes)
-
 
 class _Discoverer:
     """Which resource serves a kind: asked per API version, kept for the life of the client, in memory only.

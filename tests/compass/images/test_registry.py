@@ -209,7 +209,7 @@ def test_an_address_that_cannot_be_is_an_error() -> None:
         plain(way.host) as door,
         pytest.raises(StepFailed, match="an address that cannot be"),
     ):
-        door.writable("a/b")
+        door.cancel_upload("a/b", door.begin_upload("a/b"))
 
 
 def test_redirects_without_end_are_an_error() -> None:
