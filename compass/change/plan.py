@@ -20,7 +20,8 @@ MARKS = {"created": "+", "configured": "~", "unchanged": "=", "deleted": "-", "s
 class Change(Document):
     """What happens to one object; ``differences`` are lines for people, ``reason`` says why where it is not plain.
 
-    ``uid`` is that of the object met when the plan was made; only that one is deleted.
+    ``uid`` is that of the object met when the plan was made; only that one is deleted.  ``content`` is the digest of
+    the manifest to be applied, without the values of a Secret.
     """
 
     action: Action
@@ -34,6 +35,7 @@ class Change(Document):
     differences: tuple[str, ...] = ()
     loses_data: bool = False
     uid: str = ""
+    content: str = ""
 
     @property
     def ref(self) -> ObjectRef:
@@ -64,7 +66,7 @@ class Plan(Document):
     @property
     def digest(self) -> Digest:
         """The digest of what would be done, whatever the wording."""
-        acts = [[x.action, *x.ref.identity, x.api_version, list(x.differences)] for x in self.acting]
+        acts = [[x.action, *x.ref.identity, x.api_version, list(x.differences), x.content] for x in self.acting]
         return digest_of(json.dumps([self.cluster, self.bundle_digest, acts], sort_keys=True).encode())
 
     def without_removals(self) -> Plan:
@@ -90,6 +92,14 @@ def change_of(
         loses_data=action == "deleted" and ref.kind in DATA_KINDS,
         uid=str(((live or {}).get("metadata") or {}).get("uid") or ""),
     )  # fmt: skip
+
+
+def content_digest(manifest: dict[str, Any]) -> Digest:
+    """Return the digest of a manifest; of a Secret's data only the keys count, so that nobody can try values."""
+    shown = dict(manifest)
+    if manifest.get("kind") == "Secret":
+        shown |= {key: sorted(map(str, manifest.get(key) or {})) for key in ("data", "stringData")}
+    return digest_of(json.dumps(shown, sort_keys=True, default=str).encode())
 
 
 def applied_change(live: dict[str, Any] | None, predicted: dict[str, Any], component: str, source: str) -> Change:

@@ -285,6 +285,9 @@ def _plain() -> dict[str, Any]:
 
 
 def _named(ref: ObjectRef) -> dict[str, Any]:
+    """Return name and namespace for the client, which puts them into a path as they are."""
+    if not ref.name or any(x in "/?#%" or x.isspace() for x in ref.name + ref.namespace):
+        raise InvalidInput("name object", repr(str(ref)), expected="a name that may stand in a path")
     return {"name": ref.name, "namespace": ref.namespace or None}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compass.change.manifests import Desired, apply_order
-from compass.change.plan import Change, Plan, change_of, deletion, refuse_data_loss
+from compass.change.plan import Change, Plan, change_of, content_digest, deletion, refuse_data_loss
 from compass.cluster.apply import preview
 from compass.cluster.backup import release_kind
 from compass.cluster.client import ClusterClient
@@ -81,7 +81,7 @@ def _applications(place: Workplace, client: ClusterClient, wanted: list[Desired]
             change = change_of("created", ref, component=item.component, source=item.source, reason=needs)
         else:
             change = preview(client, item, force_conflicts=force)
-        changes.append(change)
+        changes.append(change.model_copy(update={"content": content_digest(item.manifest)}))
     return changes
 
 

@@ -40,13 +40,13 @@ def test_every_kind_of_error_survives_a_pickle() -> None:
 class Odd(StepFailed):
     """An error whose words are not those of its family."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, *, number: int) -> None:
         super().__init__("count", found=number)
         self.number = number
 
 
 def test_an_error_with_words_of_its_own_survives_too() -> None:
-    for back in (pickle.loads(pickle.dumps(Odd(3))), copy.copy(Odd(3))):
+    for back in (pickle.loads(pickle.dumps(Odd(number=3))), copy.copy(Odd(number=3))):
         assert type(back) is Odd
         assert (str(back), back.number) == ("count: 3", 3)
 

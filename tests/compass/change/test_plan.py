@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from compass.change.plan import MARKS, Change, Plan, applied_change, change_of, deletion, refuse_data_loss
+from compass.change.plan import (
+    MARKS,
+    Change,
+    Plan,
+    applied_change,
+    change_of,
+    content_digest,
+    deletion,
+    refuse_data_loss,
+)
 from compass.errors import Refused
 from compass.names import ObjectRef
 from tests.material.clusters import deployment, service
@@ -133,3 +142,13 @@ def test_a_plan_counts_and_leaves_removals_to_later() -> None:
     assert made.without_removals().removals == ()
     assert made.without_removals().digest != made.digest
     assert MARKS.keys() == made.counts().keys()
+
+
+def test_the_digest_covers_what_is_created_but_no_value_of_a_secret() -> None:
+    one, two = service("a", "b"), service("a", "b") | {"spec": {"ports": [{"port": 7}]}}
+    assert content_digest(one) != content_digest(two)
+    made = [plan(change_of("created", SERVICE).model_copy(update={"content": content_digest(x)})) for x in (one, two)]
+    assert made[0].digest != made[1].digest
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"pw": "MQ=="}}
+    assert content_digest(secret) == content_digest(secret | {"data": {"pw": "Mg=="}})
+    assert content_digest(secret) != content_digest(secret | {"data": {"other": "MQ=="}})
