@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install servers test test-core lint format types docs bench lock deployments clean
+.PHONY: help install rehearse servers test test-core lint format types docs bench lock deployments clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ $(READY): requirements-dev.lock pyproject.toml
 
 servers: $(READY) ## find or build the real servers that the tests start (once per machine)
 	@$(BIN)/python -m tests.servers.assets
+
+rehearse: $(READY) ## upgrade a simulated site on this machine, for real
+	@$(BIN)/compass-upgrade rehearse $(ARGS)
 
 test: servers ## the whole suite, on real servers
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -q

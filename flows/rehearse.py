@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from compass.errors import EXIT_DONE, InvalidInput
 from compass.report import RunReport
@@ -23,7 +22,6 @@ from flows.screen import Screen
 from rehearsal.example.bundle import write_bundle
 from rehearsal.site import SimulatedSite, Trouble
 
-Break = Literal["image", "rollout", "registry", "apiserver", "kill"]
 MOST_CLUSTERS = 500
 SHOWN_CLUSTERS = 12
 
@@ -38,7 +36,7 @@ class Rehearsal:
     bundle: Path | None = None
     clusters: int = 2
     from_backup: Path | None = None
-    trouble: Break | None = None
+    trouble: Trouble | None = None
     keep: bool = False
     words: tuple[str, ...] = ()
     leave: tuple[str, ...] = ()
@@ -64,12 +62,11 @@ def rehearse(asked: Rehearsal, screen: Screen) -> int:
 def _on_a_site(asked: Rehearsal, screen: Screen, folder: Path) -> int:
     began = time.monotonic()
     users = [f"user-{number}" for number in range(1, asked.clusters + 1)]
-    with SimulatedSite(folder / "site", users, asked.from_backup) as site:
+    with SimulatedSite(folder / "site", users, asked.from_backup, asked.trouble) as site:
         screen.tell(f"site up in {time.monotonic() - began:.1f} s: registry {site.registry.host}, "
                     f"control cluster, {len(users)} user clusters")  # fmt: skip
         bundle = asked.bundle.absolute() if asked.bundle else write_bundle(site.folder)
         run = _Commands(site, folder, bundle, asked, screen)
-        run.command("plan", *asked.leave)
         began = time.monotonic()
         status = run.upgrade()
         if status == EXIT_DONE:
@@ -97,8 +94,7 @@ class _Commands:
         """Run the upgrade through the trouble that was asked for, a second time where it is killed."""
         quiet = ["--quiet"] if self.asked.clusters > SHOWN_CLUSTERS else []
         words = ("upgrade", "--yes", *self.asked.leave, *quiet)
-        trouble = self.asked.trouble
-        if trouble is None:
+        if self.asked.trouble is None:
             return self.command(*words)
         killed = threading.Event()
         process: list[subprocess.Popen[bytes]] = []
@@ -108,7 +104,7 @@ class _Commands:
             self.screen.tell("rehearsal: kill -9, in the middle of the first apply", "magenta")
             os.killpg(process[0].pid, signal.SIGKILL)
 
-        with self.site.trouble(Trouble(trouble), kill, lambda text: self.screen.tell(f"rehearsal: {text}", "magenta")):
+        with self.site.broken(kill, lambda text: self.screen.tell(f"rehearsal: {text}", "magenta")):
             process.append(self._start(*words))
             status = _end(process[0])
         if killed.is_set():

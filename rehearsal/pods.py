@@ -20,11 +20,14 @@ class Behaviour:
     """How pods fare on the node.
 
     ``crashing`` and ``unready`` name images as ``ImageName.short`` prints them (``am_minion:v0.0.7``),
-    ``endless_init`` init containers that never end, as a wait for something that is not there.
+    ``endless_init`` init containers that never end, as a wait for something that is not there.  A container
+    that crashes is started again after ``back_off_seconds``, ``most_restarts`` times.
     """
 
     start_seconds: float = 0.2
     back_off_seconds: float = 2.0
+    most_restarts: int = 10
+    stop_seconds: float = 0.05
     crashing: frozenset[str] = frozenset()
     unready: frozenset[str] = frozenset()
     endless_init: frozenset[str] = frozenset()
@@ -46,6 +49,25 @@ class Container:
     def name(self) -> str:
         """The name in the pod."""
         return str(self.spec["name"])
+
+    def due(self, how: Behaviour, now: float) -> float | None:
+        """Return when something will change by itself, ``None`` when nothing will."""
+        if self.started is None:
+            return self.try_at
+        up = self.started + how.start_seconds
+        if now < up or not self.crashes(how):
+            return up if now < up else None
+        restarts = self.restarts(how, now)
+        return up + restarts * how.back_off_seconds if restarts < how.most_restarts else None
+
+    def crashes(self, how: Behaviour) -> bool:
+        """Tell whether it ends by itself, and badly."""
+        return ImageName.parse(self.spec["image"]).short in how.crashing
+
+    def restarts(self, how: Behaviour, now: float) -> int:
+        """Return how often it has crashed."""
+        since = now - (self.started if self.started is not None else now) - how.start_seconds
+        return min(1 + int(since / how.back_off_seconds), how.most_restarts) if since >= 0 else 0
 
     def advance(self, pull: Pull, now: float, back_off_seconds: float) -> None:
         """Ask for the image when it is time to, and start with it."""
@@ -73,6 +95,7 @@ class Pod:
     address: str
     ready_since: str = ""
     written: Json = field(default_factory=dict)
+    never_again: bool = False
 
     @classmethod
     def of(cls, manifest: Json, now: str) -> Pod:
@@ -80,7 +103,9 @@ class Pod:
         spec = manifest["spec"]
         init = [Container(x) for x in spec.get("initContainers") or []]
         keeps_running = spec.get("restartPolicy", "Always") == "Always"
-        return cls(init, [Container(x) for x in spec["containers"]], keeps_running, now, _address(manifest))
+        main = [Container(x) for x in spec["containers"]]
+        never_again = spec.get("restartPolicy") == "Never"
+        return cls(init, main, keeps_running, now, _address(manifest), never_again=never_again)
 
     def advance(self, pull: Pull, how: Behaviour, now: float) -> None:
         """Go one step on: init containers one after the other, then all others."""
@@ -90,6 +115,13 @@ class Pod:
                 return
         for container in self.main:
             container.advance(pull, now, how.back_off_seconds)
+
+    def due(self, how: Behaviour, now: float) -> float | None:
+        """Return when something will change by itself, ``None`` when nothing will."""
+        for container in self.init:
+            if not _ended(container, how, now):
+                return container.due(how, now)
+        return min((x for y in self.main if (x := y.due(how, now)) is not None), default=None)
 
     def status(self, how: Behaviour, now: float, clock: str) -> Json:
         """Return the pod's status as a kubelet writes it."""
@@ -102,7 +134,7 @@ class Pod:
         running = initialized and any("running" in x["state"] or x.get("lastState") for x in main)
         truths = {"Initialized": initialized, "Ready": ready, "ContainersReady": ready, "PodScheduled": True}
         return {
-            "phase": "Succeeded" if done else "Running" if running else "Pending",
+            "phase": _final_phase(main) if done else "Running" if running else "Pending",
             "conditions": [
                 {"type": kind, "status": str(truth), "lastTransitionTime": self.ready_since or self.since}
                 for kind, truth in truths.items()
@@ -120,14 +152,25 @@ class Pod:
             return status
         short = ImageName.parse(container.spec["image"]).short
         if short in how.crashing:
+            restarts = container.restarts(how, now)
             end = {"exitCode": 1, "reason": "Error", "startedAt": self.since, "finishedAt": self.since}
             message = f"back-off 10s restarting failed container={container.name}"
+            if self.never_again:
+                return {**status, "state": {"terminated": end}}
             waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": message}}
-            return {**status, "state": waiting, "lastState": {"terminated": end}, "restartCount": 1, "started": False}
+            return {
+                **status, "state": waiting, "lastState": {"terminated": end}, "restartCount": restarts,
+                "started": False,
+            }  # fmt: skip
         if not self.keeps_running:
             return {**status, "state": _completed(self.since)}
         running = {"running": {"startedAt": self.since}}
         return {**status, "state": running, "ready": short not in how.unready, "started": True}
+
+
+def _final_phase(statuses: list[Json]) -> str:
+    """Return how a pod ended all of whose containers have."""
+    return "Failed" if any(x["state"]["terminated"]["exitCode"] for x in statuses) else "Succeeded"
 
 
 def _address(manifest: Json) -> str:

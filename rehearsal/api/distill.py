@@ -41,7 +41,9 @@ def distil(client: httpx.Client) -> Json:
 
 def _without_descriptions(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _without_descriptions(v) for k, v in value.items() if not (k == "description" and isinstance(v, str))}
+        return {
+            k: _without_descriptions(v) for k, v in value.items() if not (k == "description" and isinstance(v, str))
+        }
     if isinstance(value, list):
         return [_without_descriptions(x) for x in value]
     return value

@@ -103,7 +103,9 @@ class Kinds:
 
     def of_kind(self, api_version: str, kind: str) -> Resource | None:
         """Return the resource of an object."""
-        return next((x for x in self.all() if x.kind == kind and x.api_version == api_version and "list" in x.verbs), None)
+        return next(
+            (x for x in self.all() if x.kind == kind and x.api_version == api_version and "list" in x.verbs), None
+        )
 
     def all(self) -> list[Resource]:
         """Return every resource, built-in ones first."""

@@ -116,7 +116,9 @@ def _unsupported(text: str, field: str, kind: str, api_version: str) -> ApiError
         why = f"field label not supported: {field}"
     group, _, version = api_version.rpartition("/")
     what = f"{group}/{version}, Resource=" if group else "/v1, Resource="
-    return bad_request(f'Unable to find "{what}{kind.lower()}s" that match label selector "", field selector "{text}": {why}')  # noqa: E501
+    return bad_request(
+        f'Unable to find "{what}{kind.lower()}s" that match label selector "", field selector "{text}": {why}'
+    )  # noqa: E501
 
 
 def _value(item: Json, field: str) -> str:

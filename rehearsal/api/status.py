@@ -81,9 +81,7 @@ def bad_request(message: str) -> ApiError:
 
 def unsupported_media_type(found: str, expected: Sequence[str]) -> ApiError:
     """Return the error for a body of a type that is not taken."""
-    message = (
-        f"the body of the request was in an unknown format - accepted media types include: {', '.join(expected)}"
-    )
+    message = f"the body of the request was in an unknown format - accepted media types include: {', '.join(expected)}"
     return ApiError(415, "UnsupportedMediaType", message)
 
 

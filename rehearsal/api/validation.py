@@ -77,7 +77,11 @@ def _metadata(resource: Resource, item: Json, live: Json | None) -> Iterator[Cau
         return
     for key in ("uid", "creationTimestamp"):
         if metadata.get(key) != live["metadata"].get(key):
-            yield "FieldValueInvalid", f"metadata.{key}", f"Invalid value: {json.dumps(metadata.get(key))}: field is immutable"  # noqa: E501
+            yield (
+                "FieldValueInvalid",
+                f"metadata.{key}",
+                f"Invalid value: {json.dumps(metadata.get(key))}: field is immutable",
+            )  # noqa: E501
 
 
 _QUALIFIED_WORDS = (
@@ -122,7 +126,9 @@ def _workload(item: Json, live: Json | None) -> list[Cause]:
     labels = (template.get("metadata") or {}).get("labels") or {}
     causes: list[Cause] = []
     if live is not None and live["spec"].get("selector") != selector:
-        causes.append(("FieldValueInvalid", "spec.selector", f"Invalid value: {go_selector(selector)}: field is immutable"))
+        causes.append(
+            ("FieldValueInvalid", "spec.selector", f"Invalid value: {go_selector(selector)}: field is immutable")
+        )
     if selector is None:
         causes.append(("FieldValueRequired", "spec.selector", "Required value"))
     if not selects(selector, labels):
@@ -230,7 +236,9 @@ def _service(item: Json, live: Json | None) -> list[Cause]:
         old, new = live["spec"]["clusterIP"], spec.get("clusterIP")
         if new != old:
             shown = f"[]string{{{json.dumps(new)}}}" if new else "[]string(nil)"
-            text = f"Invalid value: {shown}: {'may not change once set' if new else 'primary clusterIP can not be unset'}"
+            text = (
+                f"Invalid value: {shown}: {'may not change once set' if new else 'primary clusterIP can not be unset'}"
+            )
             causes.append(("FieldValueInvalid", "spec.clusterIPs[0]", text))
     return causes
 
@@ -258,7 +266,9 @@ def _claim(item: Json, live: Json | None) -> list[Cause]:
 def _role_binding(item: Json, live: Json | None) -> list[Cause]:
     if live is not None and live.get("roleRef") != item.get("roleRef"):
         role = item.get("roleRef") or {}
-        shown = f'rbac.RoleRef{{APIGroup:"{role.get("apiGroup")}", Kind:"{role.get("kind")}", Name:"{role.get("name")}"}}'
+        shown = (
+            f'rbac.RoleRef{{APIGroup:"{role.get("apiGroup")}", Kind:"{role.get("kind")}", Name:"{role.get("name")}"}}'
+        )
         return [("FieldValueInvalid", "roleRef", f"Invalid value: {shown}: cannot change roleRef")]
     return []
 

@@ -232,3 +232,8 @@ def test_a_server_that_is_away_is_asked_again_for_as_long_as_patience_lasts(
             back.start()
             assert patient.get(ObjectRef("v1", "Namespace", "", "default"))
             back.join()
+            away.suspend()
+            Timer(2, away.resume).start()
+            began = time.monotonic()
+            assert patient.get(ObjectRef("v1", "Namespace", "", "default"))
+            assert time.monotonic() - began > 1.5

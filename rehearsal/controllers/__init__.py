@@ -1,0 +1,1 @@
+"""What keeps a simulated cluster moving: the controllers of a kube-controller-manager, and a node."""
