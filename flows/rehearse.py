@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import shutil
@@ -53,6 +54,8 @@ def rehearse(asked: Rehearsal, screen: Screen) -> int:
     if asked.bundle and not asked.bundle.exists():
         raise InvalidInput("open bundle", asked.bundle, found="no such file or folder", expected="a bundle")
     folder = Path(tempfile.mkdtemp(prefix="compass-rehearsal-"))
+    # The simulated servers break connections on purpose; what their framework says of it helps nobody.
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)
     try:
         return _on_a_site(asked, screen, folder)
     finally:
