@@ -39,7 +39,7 @@ def no_registry(image: str) -> str:
 class Settings:
     """How the clusters behave; ``behaviours`` are of single clusters by name, ``node`` says whether pods run."""
 
-    behaviour: Behaviour = Behaviour()
+    behaviour: Behaviour = field(default_factory=Behaviour)
     behaviours: Mapping[str, Behaviour] = field(default_factory=dict)
     node: bool = True
 
@@ -141,14 +141,17 @@ class SimulatedCluster:
     @property
     def behaviour(self) -> Behaviour:
         """How pods fare on the node; may be set while it runs."""
-        assert self._node
-        return self._node.behaviour
+        return self._running_node().behaviour
 
     @behaviour.setter
     def behaviour(self, value: Behaviour) -> None:
-        node = self._node
-        assert node
+        node = self._running_node()
         self._owner.call(lambda: setattr(node, "behaviour", value))
+
+    def _running_node(self) -> Node:
+        if self._node is None:
+            raise LookupError(f"cluster {self.name} was made without a node")
+        return self._node
 
     def unavailable(self, seconds: float | None = None) -> None:
         """Refuse and break connections, for a time or until ``available`` is called; the objects stay."""
@@ -223,6 +226,7 @@ class SimulatedClusters(Mapping[str, SimulatedCluster]):
         self.loop = asyncio.new_event_loop()
         self.threads = ThreadPoolExecutor(_PULLS_AT_ONCE, thread_name_prefix="pull")
         self._thread = threading.Thread(target=self._run, name="simulated clusters", daemon=True)
+        self._pending: set[asyncio.Task[None]] = set()
         self._clusters: dict[str, SimulatedCluster] = {}
         for name in names:
             behaviour = self.settings.behaviours.get(name, self.settings.behaviour)
@@ -282,10 +286,6 @@ class SimulatedClusters(Mapping[str, SimulatedCluster]):
             task.add_done_callback(self._pending.discard)
 
         self.loop.call_soon_threadsafe(lambda: self.loop.call_later(seconds, begin))
-
-    @property
-    def _pending(self) -> set[asyncio.Task[None]]:
-        return self.__dict__.setdefault("_tasks", set())  # type: ignore[no-any-return]
 
     async def _begin(self) -> None:
         for cluster in self._clusters.values():

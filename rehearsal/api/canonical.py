@@ -7,6 +7,7 @@ on the Go type (a pointer, or no ``omitempty``), which OpenAPI does not tell; he
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from rehearsal.api.schema import Type
@@ -15,17 +16,62 @@ from rehearsal.api.status import ApiError
 Json = dict[str, Any]
 # Pointers in Go: false, 0 and "" are values of their own.
 _POINTERS = frozenset(
-    """
-    privileged readOnlyRootFilesystem allowPrivilegeEscalation runAsNonRoot automountServiceAccountToken optional
-    suspend enableServiceLinks shareProcessNamespace controller blockOwnerDeletion immutable allowVolumeExpansion
-    allocateLoadBalancerNodePorts attachRequired podInfoOnMount
-    replicas runAsUser runAsGroup fsGroup terminationGracePeriodSeconds activeDeadlineSeconds backoffLimit parallelism
-    completions revisionHistoryLimit progressDeadlineSeconds partition ttlSecondsAfterFinished defaultMode mode
-    tolerationSeconds priority successfulJobsHistoryLimit failedJobsHistoryLimit startingDeadlineSeconds minReplicas
-    leaseDurationSeconds leaseTransitions expirationSeconds gracePeriodSeconds deletionGracePeriodSeconds
-    timeoutSeconds storageClassName volumeMode ingressClassName pathType maxUnavailable maxSurge minAvailable
-    targetPort port holderIdentity started
-    """.split()
+    [
+        "privileged",
+        "readOnlyRootFilesystem",
+        "allowPrivilegeEscalation",
+        "runAsNonRoot",
+        "automountServiceAccountToken",
+        "optional",
+        "suspend",
+        "enableServiceLinks",
+        "shareProcessNamespace",
+        "controller",
+        "blockOwnerDeletion",
+        "immutable",
+        "allowVolumeExpansion",
+        "allocateLoadBalancerNodePorts",
+        "attachRequired",
+        "podInfoOnMount",
+        "replicas",
+        "runAsUser",
+        "runAsGroup",
+        "fsGroup",
+        "terminationGracePeriodSeconds",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "parallelism",
+        "completions",
+        "revisionHistoryLimit",
+        "progressDeadlineSeconds",
+        "partition",
+        "ttlSecondsAfterFinished",
+        "defaultMode",
+        "mode",
+        "tolerationSeconds",
+        "priority",
+        "successfulJobsHistoryLimit",
+        "failedJobsHistoryLimit",
+        "startingDeadlineSeconds",
+        "minReplicas",
+        "leaseDurationSeconds",
+        "leaseTransitions",
+        "expirationSeconds",
+        "gracePeriodSeconds",
+        "deletionGracePeriodSeconds",
+        "timeoutSeconds",
+        "storageClassName",
+        "volumeMode",
+        "ingressClassName",
+        "pathType",
+        "maxUnavailable",
+        "maxSurge",
+        "minAvailable",
+        "targetPort",
+        "port",
+        "holderIdentity",
+        "started",
+    ]
 )
 # Structures that are written though they are empty.
 ALWAYS = frozenset({"metadata", "spec", "status", "strategy", "updateStrategy", "template", "jobTemplate", "resources"})
@@ -66,6 +112,8 @@ def _struct(value: Json, kind: Type, what: str, path: str) -> Json:
                 found[name] = below
             continue
         kept = _canonical(below, field, what, f"{path}.{name}")
+        if name == "data" and kind.name.endswith(".Secret"):
+            _check_base64(kept, what)
         if _stays(kept, name, field, kind):
             found[name] = kept
     if kind.name.endswith(("PodTemplateSpec", "JobTemplateSpec")):
@@ -76,7 +124,7 @@ def _struct(value: Json, kind: Type, what: str, path: str) -> Json:
 def _stays(value: Any, name: str, field: Type, kind: Type) -> bool:
     if value is None:
         return False
-    if name in kind.required or isinstance(value, dict) and field.shape in ("struct", "any"):
+    if name in kind.required or (isinstance(value, dict) and field.shape in ("struct", "any")):
         return True
     if value in ("", [], {}) or value is False or (value == 0 and not isinstance(value, bool)):
         return name in _POINTERS and not kind.name.endswith("Status") and not isinstance(value, list | dict)
@@ -101,18 +149,44 @@ def _check(value: Any, kind: Type, what: str, path: str) -> None:
         raise ApiError(400, "BadRequest", f'{what} in version "v1" cannot be handled as a {what}: {message}')
 
 
+def _check_base64(data: Json, what: str) -> None:
+    for value in data.values():
+        try:
+            base64.b64decode(value, validate=True)
+        except (ValueError, TypeError):
+            why = f'{what} in version "v1" cannot be handled as a {what}: v1.{what}.Data: decode base64: illegal data'
+            raise ApiError(400, "BadRequest", why) from None
+
+
 def blank(kind: Type) -> Json:
     """Return what a server writes of an object that has nothing in it: the base a creation is compared with."""
-    found: Json = {}
+    found: Json = next((dict(x) for name, x in _BLANKS.items() if kind.name.endswith(name)), {})
     for name, field in kind.fields.items():
-        if field.shape == "struct" and name in ALWAYS and name != "resources":
+        if name in found:
+            continue
+        is_value = field.shape == "struct" and name != "selector"  # a selector is a pointer wherever it is required
+        if is_value and (name in kind.required or (name in ALWAYS and name != "resources")):
             found[name] = blank(field)
+        elif name == "resources" and kind.name.endswith("ClaimSpec"):
+            found[name] = {}
         elif name in kind.required or (name == "creationTimestamp" and kind.name.endswith("ObjectMeta")):
-            found[name] = None
+            found[name] = _ZERO.get(field.scalar) if field.shape == "scalar" and not field.name else None
     return found
 
 
-def structural(value: Any, kind: Type) -> Any:
+_BLANKS: dict[str, Json] = {
+    ".core.v1.Event": {
+        "eventTime": None, "firstTimestamp": None, "lastTimestamp": None, "reportingComponent": "",
+        "reportingInstance": "", "source": {},
+    },
+    ".CustomResourceDefinitionStatus": {
+        "conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": None,
+    },
+}  # fmt: skip
+_ZERO: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
+
+
+def pruned(value: Any, kind: Type) -> Any:
     """Return a custom object without the fields that its schema does not name.
 
     Source: kubernetes.io, Custom Resources, section Field pruning.
@@ -121,7 +195,7 @@ def structural(value: Any, kind: Type) -> Any:
         found = {}
         for name, below in value.items():
             if name in kind.fields:
-                found[name] = structural(below, kind.fields[name])
+                found[name] = pruned(below, kind.fields[name])
             elif kind.keeps_unknown:
                 found[name] = below
         for name, field in kind.fields.items():
@@ -129,7 +203,7 @@ def structural(value: Any, kind: Type) -> Any:
                 found[name] = field.default
         return found
     if isinstance(value, dict) and kind.shape == "map":
-        return {key: structural(x, kind.element) for key, x in value.items()}
+        return {key: pruned(x, kind.element) for key, x in value.items()}
     if isinstance(value, list) and kind.shape == "list":
-        return [structural(x, kind.element) for x in value]
+        return [pruned(x, kind.element) for x in value]
     return value

@@ -5,6 +5,7 @@ Source: k8s.io/kubernetes 1.20, the defaults of pkg/apis/{core,apps,batch,networ
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -129,6 +130,8 @@ def _replica_set(item: Json) -> None:
 def _daemon_set(item: Json) -> None:
     spec = item.setdefault("spec", {})
     _rolling(spec, "updateStrategy", {"maxUnavailable": 1})
+    annotations = item["metadata"].get("annotations") or {}
+    item["metadata"]["annotations"] = {"deprecated.daemonset.template.generation": "0", **annotations}
     spec.setdefault("revisionHistoryLimit", 10)
     _template(spec)
 
@@ -177,7 +180,6 @@ def _cron_job(item: Json) -> None:
 def _pod(item: Json) -> None:
     pod_spec(item.setdefault("spec", {}))
     item["spec"].setdefault("enableServiceLinks", True)
-    item.setdefault("status", {}).setdefault("phase", "Pending")
 
 
 def _service(item: Json) -> None:
@@ -208,6 +210,18 @@ def _volume_object(item: Json) -> None:
 
 def _secret(item: Json) -> None:
     item.setdefault("type", "Opaque")
+    strings = item.pop("stringData", None) or {}
+    if strings:
+        encoded = {k: base64.b64encode(str(v).encode()).decode() for k, v in strings.items()}
+        item["data"] = {**(item.get("data") or {}), **encoded}
+
+
+def _event(item: Json) -> None:
+    for key in ("eventTime", "firstTimestamp", "lastTimestamp"):
+        item.setdefault(key, None)
+    for key in ("reportingComponent", "reportingInstance"):
+        item.setdefault(key, "")
+    item.setdefault("source", {})
 
 
 def _binding(item: Json) -> None:
@@ -234,7 +248,9 @@ def _network_policy(item: Json) -> None:
 
 
 def _autoscaler(item: Json) -> None:
-    item.setdefault("spec", {}).setdefault("minReplicas", 1)
+    spec = item.setdefault("spec", {})
+    spec.setdefault("minReplicas", 1)
+    spec.setdefault("targetCPUUtilizationPercentage", 80)
 
 
 def _definition(item: Json) -> None:
@@ -244,10 +260,13 @@ def _definition(item: Json) -> None:
     kind = str(names.get("kind", ""))
     names.setdefault("singular", kind.lower())
     names.setdefault("listKind", f"{kind}List")
+    status = item.setdefault("status", {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}})
+    if not status.get("storedVersions"):
+        status["storedVersions"] = [x["name"] for x in _each(spec, "versions") if x.get("storage")]
 
 
 def _namespace(item: Json) -> None:
-    item.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
+    item.setdefault("spec", {})
     item.setdefault("status", {}).setdefault("phase", "Active")
 
 
@@ -261,6 +280,7 @@ _BY_KIND: dict[str, Callable[[Json], None]] = {
     "CustomResourceDefinition": _definition,
     "DaemonSet": _daemon_set,
     "Deployment": _deployment,
+    "Event": _event,
     "HorizontalPodAutoscaler": _autoscaler,
     "Job": _job,
     "Namespace": _namespace,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rehearsal.api.deletion import CLEANUP, Options, delete, finalize
 from rehearsal.api.kinds import custom_resources
 from rehearsal.api.objects import Objects, now
 from rehearsal.api.store import Change, Key
@@ -23,11 +24,8 @@ def follow(objects: Objects, change: Change) -> None:
     group, plural = spec["group"], spec["names"]["plural"]
     objects.kinds.drop(group, plural)
     if change.kind == "DELETED":
-        for item in objects.store.all((group, plural)):
-            objects.store.remove((group, plural), item)
         objects.store.drop((group, plural))
-        return
-    if _is_established(change.item):
+    elif _is_established(change.item):
         for resource in custom_resources(change.item):
             objects.kinds.custom[resource.group, resource.version, resource.plural] = resource
 
@@ -41,9 +39,24 @@ def establish(objects: Objects, name: str) -> None:
         _condition("NamesAccepted", "NoConflicts", "no conflicts found"),
         _condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
     ]
-    stored = [x["name"] for x in item["spec"]["versions"] if x.get("storage")]
+    stored = (item.get("status") or {}).get("storedVersions") or []
     status = {"conditions": conditions, "acceptedNames": item["spec"]["names"], "storedVersions": stored}
-    objects.store.put(DEFINITIONS, {**item, "metadata": dict(item["metadata"]), "status": status})
+    objects.write_status(item, status, manager="kube-apiserver")
+
+
+def clean_up(objects: Objects, item: Json) -> bool:
+    """Delete the objects of a definition that is being deleted; tells whether none is left."""
+    spec = item["spec"]
+    key = (spec["group"], spec["names"]["plural"])
+    resource = next((x for x in objects.kinds.custom.values() if x.key == key), None)
+    if resource is not None:
+        for one in objects.store.all(key):
+            if "deletionTimestamp" not in one["metadata"]:
+                delete(objects, resource, one["metadata"].get("namespace", ""), one["metadata"]["name"], Options())
+        if objects.store.all(key):
+            return False
+    finalize(objects, objects.resource(item["apiVersion"], item["kind"]), item, CLEANUP)
+    return True
 
 
 def _is_established(item: Json) -> bool:

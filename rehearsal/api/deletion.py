@@ -16,6 +16,7 @@ from rehearsal.api.status import ApiError, bad_request, conflict, invalid, refus
 
 Json = dict[str, Any]
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
+CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 _POLICIES = ("Background", "Foreground", "Orphan")
 _PROTECTED = frozenset({"default", "kube-system", "kube-public"})
 
@@ -80,14 +81,26 @@ def delete(objects: Objects, resource: Resource, namespace: str, name: str, opti
     if finalizers:
         metadata["finalizers"] = finalizers
     metadata["deletionTimestamp"] = iso(datetime.now(UTC) + timedelta(seconds=grace))
-    metadata["deletionGracePeriodSeconds"] = grace
-    if "generation" in metadata and not is_pending:
-        metadata["generation"] += 1
     item = {**live, "metadata": metadata}
     if resource.kind == "Namespace":
         item["status"] = {**(live.get("status") or {}), "phase": "Terminating"}
-        metadata.pop("deletionGracePeriodSeconds")
+    elif resource.kind == "CustomResourceDefinition":
+        item["status"] = _terminating(live.get("status") or {})
+    else:
+        metadata["deletionGracePeriodSeconds"] = grace
+        if "generation" in metadata and not is_pending:
+            metadata["generation"] += 1
     return (item, False) if options.dry_run else (objects.store.put(resource.key, item), False)
+
+
+def _terminating(status: Json) -> Json:
+    condition = {
+        "type": "Terminating", "status": "True", "lastTransitionTime": iso(datetime.now(UTC)),
+        "reason": "InstanceDeletionPending",
+        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+    }  # fmt: skip
+    others = [x for x in status.get("conditions") or [] if x["type"] != "Terminating"]
+    return {**status, "conditions": [*others, condition]}
 
 
 def _remove(objects: Objects, resource: Resource, live: Json) -> Json:
@@ -110,6 +123,8 @@ def _finalizers(resource: Resource, live: Json, options: Options) -> list[str]:
         found.append(FOREGROUND)
     elif policy == "Orphan":
         found.append(ORPHAN)
+    if resource.kind == "CustomResourceDefinition" and CLEANUP not in found:
+        found.append(CLEANUP)  # its objects go first
     return found
 
 

@@ -69,16 +69,12 @@ def fields_of(value: Any, kind: Type) -> Fields:
 
 def _collect(value: Any, kind: Type, path: Field, found: Fields) -> None:
     if isinstance(value, dict) and not kind.is_atomic:
-        if not value and path:
-            found.add(path)
         for name, below in value.items():
             deeper = (*path, f"f:{name}")
             _collect(below, kind.field(name), deeper, found)
             if not kind.is_named(name):
                 found.add(deeper)
     elif isinstance(value, list) and kind.shape == "list" and not kind.is_atomic:
-        if not value:
-            found.add(path)
         for item in value:
             deeper = (*path, step_of(kind, item))
             _collect(item, kind.element, deeper, found)
@@ -169,6 +165,29 @@ def merge(live: Any, applied: Any, kind: Type) -> Any:
             items.append(merge(item, wanted.pop(step), kind.element) if step in wanted else item)
         return [*items, *wanted.values()]
     return applied
+
+
+def check_typed(value: Any, kind: Type, path: str = "") -> str:
+    """Return what in a configuration does not fit its type; empty where all does."""
+    if isinstance(value, dict) and kind.shape == "struct":
+        for name, below in value.items():
+            if not kind.is_named(name) and not kind.keeps_unknown:
+                return f"{path}.{name}: field not declared in schema"
+            wrong = check_typed(below, kind.field(name), f"{path}.{name}")
+            if wrong:
+                return wrong
+    elif isinstance(value, list) and kind.shape == "list":
+        for n, item in enumerate(value):
+            missing = next((x for x in kind.keys if isinstance(item, dict) and x not in kind.key_of(item)), "")
+            if missing:
+                return (
+                    f"{path}: element {n}: associative list with keys has an element that omits key field "
+                    f'"{missing}" (and doesn\'t have default value)'
+                )
+            wrong = check_typed(item, kind.element, f"{path}[{n}]")
+            if wrong:
+                return wrong
+    return ""
 
 
 def with_named_parents(fields: Fields, kind: Type) -> Fields:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -90,6 +92,11 @@ def _builtin_resources() -> dict[tuple[str, str, str], Resource]:
     return found
 
 
+def has_group(group: str) -> bool:
+    """Tell whether a group is built in."""
+    return any(x.group == group for x in _builtin_resources().values())
+
+
 @dataclass
 class Kinds:
     """What one cluster serves."""
@@ -145,6 +152,7 @@ def _entries(resource: Resource) -> list[Json]:
         "namespaced": resource.namespaced,
         "kind": resource.kind,
         "verbs": ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"],
+        "storageVersionHash": _storage_hash(resource),
     }
     if resource.short_names:
         entry["shortNames"] = list(resource.short_names)
@@ -157,6 +165,12 @@ def _entries(resource: Resource) -> list[Json]:
             "kind": resource.kind, "verbs": ["get", "patch", "update"],
         })  # fmt: skip
     return [entry, *below]
+
+
+def _storage_hash(resource: Resource) -> str:
+    """Return what names the version that objects are stored in."""
+    text = f"{resource.group}/{resource.version}/{resource.kind}"
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 
 def _version_rank(version: str) -> tuple[int, str]:

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rehearsal.api.bodies import in_version
 from rehearsal.api.kinds import Resource
-from rehearsal.api.objects import Objects, in_version
+from rehearsal.api.objects import Objects
 from rehearsal.api.selectors import Matches, both, field_selector, label_selector
 from rehearsal.api.status import bad_request, expired
 
@@ -80,7 +81,7 @@ def selection(resource: Resource, query: Mapping[str, str]) -> Matches:
     return both(
         (
             label_selector(query.get("labelSelector", "")),
-            field_selector(query.get("fieldSelector", ""), resource.kind, resource.api_version),
+            field_selector(query.get("fieldSelector", ""), resource.kind),
         )
     )
 
@@ -101,6 +102,8 @@ def page(
         items = [x for x in objects.store.all(resource.key, namespace) if matches(x)]
         snapshot = Snapshot(objects.store.version, items)
     metadata: Json = {"resourceVersion": str(snapshot.version)}
+    if resource.is_custom:
+        metadata["continue"] = ""
     items, rest = (snapshot.items[:limit], snapshot.items[limit:]) if limit else (snapshot.items, [])
     if rest:
         metadata["continue"] = pages.keep(Snapshot(snapshot.version, rest))

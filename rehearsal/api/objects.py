@@ -11,26 +11,24 @@ from typing import Any
 
 from compass.clock import iso
 from rehearsal.api import ownership, strategy, validation
-from rehearsal.api.canonical import blank, canonical, structural
-from rehearsal.api.defaults import fill_in
-from rehearsal.api.kinds import Kinds, Resource
-from rehearsal.api.schema import metadata_type
-from rehearsal.api.status import (
-    OPTIMISTIC_LOCK,
-    ApiError,
-    already_exists,
-    bad_request,
-    conflict,
-    invalid,
-    not_found,
-    refused,
+from rehearsal.api.bodies import (
+    check_version,
+    checked,
+    decoded,
+    generate_name,
+    in_version,
+    kept_metadata,
+    may_go,
+    need_version,
+    same_but_times,
 )
+from rehearsal.api.kinds import Kinds, Resource
+from rehearsal.api.status import ApiError, already_exists, bad_request, not_found, refused
 from rehearsal.api.store import Store
 
 Json = dict[str, Any]
 Change = Callable[[Json], Json]
 Webhook = Callable[[Resource, Json], str | None]
-_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 
 
 @dataclass(frozen=True)
@@ -93,12 +91,11 @@ class Objects:
         Raises:
             ApiError: it is there, or not allowed, or not valid.
         """
-        item = self._decode(resource, body, namespace)
-        self._generate_name(item)
+        item = decoded(resource, body, namespace)
+        generate_name(item)
         self._let_in(resource, namespace, item["metadata"].get("name", ""))
-        empty = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {}}
-        base = empty if resource.is_custom else {**empty, **blank(resource.type), "metadata": {}}
-        owners = ownership.given_owners(body, empty)
+        base = ownership.empty_object(item, resource.type)
+        owners = ownership.given_owners(body, base)
         if owners is None and write.tracked:
             owners = ownership.own_update(base, item, resource.type, write.manager, now())
         return self._insert(resource, namespace, item, owners or {}, write)
@@ -130,13 +127,9 @@ class Objects:
         if (body.get("metadata") or {}).get("name", name) != name:
             given = body["metadata"]["name"]
             raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
-        if resource.is_custom and not (body.get("metadata") or {}).get("resourceVersion"):
-            cause = (
-                "FieldValueInvalid",
-                "metadata.resourceVersion",
-                "Invalid value: 0x0: must be specified for an update",
-            )
-            raise invalid(resource.kind, resource.group, name, [cause])
+        live = self.store.get(resource.key, namespace, name)
+        if live is not None:
+            need_version(resource, name, body)
         return self.change(resource, namespace, name, lambda _: body, write)
 
     def change(self, resource: Resource, namespace: str, name: str, change: Change, write: Write) -> Json:
@@ -147,10 +140,10 @@ class Objects:
         """
         live = self.get(resource, namespace, name)
         body = change(copy.deepcopy(live))
-        item = self._decode(resource, body, namespace)
-        self._check_version(resource, item, live)
+        item = decoded(resource, body, namespace)
+        check_version(resource, item, live)
         owners = ownership.given_owners(body, live)
-        item["metadata"] = _kept_metadata(item["metadata"], live["metadata"])
+        item["metadata"] = kept_metadata(item["metadata"], live["metadata"])
         if owners is None:
             owners = ownership.owners_of(live)
             if write.tracked:
@@ -158,7 +151,9 @@ class Objects:
                 owners = ownership.own_update(live, bare, resource.type, write.manager, now())
         return self._replace(resource, item, live, owners, write)
 
-    def write_status(self, item: Json, status: Json, *, tracked: bool = True) -> bool:
+    def write_status(
+        self, item: Json, status: Json, *, tracked: bool = True, manager: str = CONTROLLER.manager
+    ) -> bool:
         """Write what a controller found out about an object; tells whether that is news."""
         resource, metadata = self.resource(item["apiVersion"], item["kind"]), item["metadata"]
         live = self.store.get(resource.key, metadata.get("namespace", ""), metadata["name"])
@@ -166,7 +161,7 @@ class Objects:
             return False
         new: Json = {**live, "metadata": dict(live["metadata"]), "status": status}
         if tracked:
-            owners = ownership.own_update(live, new, resource.type, CONTROLLER.manager, now())
+            owners = ownership.own_update(live, new, resource.type, manager, now())
             ownership.write_owners(new, owners)
         self.store.put(resource.key, new)
         return True
@@ -177,7 +172,7 @@ class Objects:
         Raises:
             ApiError: others own its fields, or as ``create`` and ``update``.
         """
-        config = self._checked(resource, config, namespace)
+        config = checked(resource, config, namespace)
         if (config.get("metadata") or {}).get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
         if config["metadata"].get("name", name) != name:
@@ -187,10 +182,10 @@ class Objects:
         if live is None:
             return self._apply_new(resource, namespace, name, config, write)
         live = in_version(live, resource)
-        self._check_version(resource, config, live)
+        check_version(resource, config, live)
         merged, owners = ownership.own_apply(live, config, resource.type, write.manager, now(), force=write.force)
-        item = self._decode(resource, merged, namespace)
-        item["metadata"] = _kept_metadata(item["metadata"], live["metadata"])
+        item = decoded(resource, merged, namespace)
+        item["metadata"] = kept_metadata(item["metadata"], live["metadata"])
         return self._replace(resource, item, live, owners, write)
 
     def _apply_new(self, resource: Resource, namespace: str, name: str, config: Json, write: Write) -> Json:
@@ -198,7 +193,7 @@ class Objects:
             raise not_found(resource.plural, resource.group, name)
         empty: Json = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {}}
         merged, owners = ownership.own_apply(empty, config, resource.type, write.manager, now(), force=write.force)
-        item = self._decode(resource, merged, namespace)
+        item = decoded(resource, merged, namespace)
         item["metadata"]["name"] = name
         self._let_in(resource, namespace, name)
         return self._insert(resource, namespace, item, owners, write)
@@ -214,59 +209,14 @@ class Objects:
         self._ask_webhooks(resource, item)
         item["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
         ownership.write_owners(item, owners)
-        if item == live or _same_but_times(item, live):
+        if item == live or same_but_times(item, live):
             return live
         if write.dry_run:
             return item
-        if "deletionTimestamp" in live["metadata"] and _may_go(resource, item):
+        if "deletionTimestamp" in live["metadata"] and may_go(resource, item):
             self.store.put(resource.key, item)
             return self.store.remove(resource.key, item)
         return self.store.put(resource.key, item)
-
-    def _checked(self, resource: Resource, body: Json, namespace: str) -> Json:
-        """Return a copy of a body that is of the right kind and names the right namespace."""
-        api_version, kind = body.get("apiVersion"), body.get("kind")
-        if (api_version, kind) != (resource.api_version, resource.kind):
-            group, _, version = str(api_version or "").rpartition("/")
-            if kind and kind != resource.kind:
-                short = resource.api_version.rpartition("/")[2]
-                raise bad_request(
-                    f'{kind} in version "{version}" cannot be handled as a {resource.kind}: converting '
-                    f"({short}.{kind}) to ({group or 'core'}.{resource.kind}): unknown conversion"
-                )
-            if api_version:
-                raise bad_request(
-                    f"the API version in the data ({api_version}) does not match the expected API version "
-                    f"({resource.api_version})"
-                )
-        item = {**copy.deepcopy(body), "apiVersion": resource.api_version, "kind": resource.kind}
-        if not isinstance(item.get("metadata"), dict):
-            item["metadata"] = {}
-        if namespace and item["metadata"].get("namespace", namespace) not in (namespace, ""):
-            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
-        return item
-
-    def _decode(self, resource: Resource, body: Json, namespace: str) -> Json:
-        item: Json = self._checked(resource, body, namespace)
-        if resource.is_custom:
-            item = structural(item, resource.type)
-            item["metadata"] = canonical(item["metadata"], metadata_type(), resource.kind)
-        else:
-            item = canonical(item, resource.type, resource.kind)
-            item["apiVersion"], item["kind"] = resource.api_version, resource.kind
-            fill_in(item)
-        item["metadata"].pop("managedFields", None)
-        item["metadata"].pop("selfLink", None)
-        if namespace:
-            item["metadata"]["namespace"] = namespace
-        elif not resource.namespaced:
-            item["metadata"].pop("namespace", None)
-        return item
-
-    def _generate_name(self, item: Json) -> None:
-        metadata = item["metadata"]
-        if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = f"{metadata['generateName'][:58]}{random_suffix()}"
 
     def _let_in(self, resource: Resource, namespace: str, name: str) -> None:
         """Refuse what goes to a namespace that is not there, or on its way out (admission NamespaceLifecycle)."""
@@ -303,50 +253,4 @@ class Objects:
             if why:
                 raise ApiError(
                     403, "Forbidden", f'admission webhook "rehearsal.compass.upgrade" denied the request: {why}', {}
-                )  # noqa: E501
-
-    @staticmethod
-    def _check_version(resource: Resource, item: Json, live: Json) -> None:
-        given = item["metadata"].get("resourceVersion")
-        if given and given != live["metadata"]["resourceVersion"]:
-            raise conflict(resource.plural, resource.group, live["metadata"]["name"], OPTIMISTIC_LOCK)
-        uid = item["metadata"].get("uid")
-        if uid and uid != live["metadata"]["uid"]:
-            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {live['metadata']['uid']}"
-            raise conflict(resource.plural, resource.group, live["metadata"]["name"], why)
-
-
-def random_suffix(length: int = 5) -> str:
-    """Return the random end of a generated name."""
-    return "".join(random.choice(_SUFFIX) for _ in range(length))
-
-
-def in_version(item: Json, resource: Resource) -> Json:
-    """Return an object in the version of a resource; the shapes are the same."""
-    return item if item["apiVersion"] == resource.api_version else {**item, "apiVersion": resource.api_version}
-
-
-def _kept_metadata(new: Json, live: Json) -> Json:
-    """Return metadata in which the server's own fields are as they were."""
-    kept = {k: v for k, v in new.items() if k not in ("generation", "deletionTimestamp", "deletionGracePeriodSeconds")}
-    for key in ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "name"):
-        if key in live and key not in kept:
-            kept[key] = live[key]
-    return kept
-
-
-def _may_go(resource: Resource, item: Json) -> bool:
-    """Tell whether an object that is being deleted has nothing left that holds it."""
-    if resource.kind == "Namespace" and (item.get("spec") or {}).get("finalizers"):
-        return False
-    return not item["metadata"].get("finalizers") and not item["metadata"].get("deletionGracePeriodSeconds")
-
-
-def _same_but_times(left: Json, right: Json) -> bool:
-    return _timeless(left) == _timeless(right)
-
-
-def _timeless(item: Json) -> Json:
-    entries = [{k: v for k, v in x.items() if k != "time"} for x in item["metadata"].get("managedFields") or []]
-    entries.sort(key=lambda x: (x.get("manager", ""), x.get("operation", ""), x.get("apiVersion", "")))
-    return {**item, "metadata": {**item["metadata"], "managedFields": entries}}
+                )

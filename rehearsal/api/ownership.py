@@ -9,8 +9,10 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rehearsal.api.canonical import blank
 from rehearsal.api.fieldsets import (
     Fields,
+    check_typed,
     compare,
     decode_fields,
     encode_fields,
@@ -101,6 +103,12 @@ def _entry(one: Owned) -> Json:
     return {k: v for k, v in entry.items() if v != ""}
 
 
+def empty_object(item: Json, kind: Type) -> Json:
+    """Return what an object is compared with that was not there before."""
+    found = {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": {}}
+    return found if kind.is_custom else {**blank(kind), **found, "metadata": {"creationTimestamp": None}}
+
+
 def own_update(live: Json, new: Json, kind: Type, manager: str, now: str) -> Owners:
     """Return the owners after a write that is no apply; ``live`` is an empty object for a creation."""
     owners, api_version = owners_of(live), new["apiVersion"]
@@ -154,10 +162,13 @@ def own_apply(
     Raises:
         ApiError: others own fields that the configuration sets otherwise.
     """
+    wrong = "" if kind.is_custom else check_typed(config, kind)
+    if wrong:
+        raise ApiError(500, "", f"failed to create typed patch object: {wrong}")
     owners = owners_of(live)
     is_new = not live["metadata"].get("uid")
     if not owners and not is_new:
-        empty = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": {}}
+        empty = empty_object(live, kind)
         owners = _updated({}, empty, live, kind, BEFORE_FIRST_APPLY, live["apiVersion"], now)
     mine = Owned(manager, "Apply", config["apiVersion"], now, frozenset(fields_of(_bare(config), kind) - _STRIPPED))
     before = owners.get(mine.who)

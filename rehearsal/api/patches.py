@@ -143,6 +143,10 @@ def _merged(target: Any, patch: Any, kind: Type) -> Any:
             result.pop(key, None)
         else:
             result[key] = _field(result.get(key), value, kind.field(key))
+    return _in_order(result, patch, kind)
+
+
+def _in_order(result: Json, patch: Json, kind: Type) -> Json:
     for key, order in patch.items():
         if key.startswith(_ORDER):
             name = key.removeprefix(_ORDER)

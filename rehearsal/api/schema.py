@@ -43,6 +43,8 @@ class Type:
             schema = {**definitions.get(self.name, {}), **{k: v for k, v in schema.items() if k != "$ref"}}
         self._schema = schema
 
+    is_custom = False
+
     @property
     def document(self) -> Json:
         """The schema itself."""
@@ -52,7 +54,7 @@ class Type:
     def shape(self) -> Shape:
         """Which of the five forms values have; ``any`` is untyped."""
         schema = self._schema
-        if self.name in _OPAQUE or self.keeps_unknown and not schema.get("properties"):
+        if self.name in _OPAQUE or (self.keeps_unknown and not schema.get("properties")):
             return "any"
         kind = schema.get("type")
         if kind == "array":
@@ -156,10 +158,17 @@ class Type:
         """Return what tells an item of a keyed list from its neighbours."""
         found = {}
         for key in self.keys:
-            value = item.get(key, _KEY_DEFAULTS.get(key)) if isinstance(item, dict) else None
+            value = item.get(key, self.key_default(key)) if isinstance(item, dict) else None
             if value is not None:
                 found[key] = value
         return found
+
+    def key_default(self, key: str) -> Any:
+        """Return the value that a key has where it is left out; ``None`` where it must be there.
+
+        1.20 knew one for the ports of containers and none for those of services (kubernetes issue 92332).
+        """
+        return _KEY_DEFAULTS.get(key) if self.element.name.endswith(".ContainerPort") else None
 
     def _make(self, schema: Json) -> Type:
         ref = schema.get("$ref")
@@ -202,6 +211,8 @@ def metadata_type() -> Type:
 
 class _CustomType(Type):
     """The type of a custom object: the author's schema, with Kubernetes' own metadata."""
+
+    is_custom = True
 
     @cached_property
     def fields(self) -> dict[str, Type]:

@@ -86,7 +86,7 @@ def selects(selector: Json | None, labels: Json) -> bool:
     return True
 
 
-def field_selector(text: str, kind: str, api_version: str) -> Matches:
+def field_selector(text: str, kind: str) -> Matches:
     """Return a test for objects from a query's ``fieldSelector``.
 
     Raises:
@@ -98,7 +98,7 @@ def field_selector(text: str, kind: str, api_version: str) -> Matches:
         if not found:
             raise bad_request(f"invalid selector: '{part}'; can't understand '{part}'")
         if found[1] not in _ALWAYS | _BY_KIND.get(kind, frozenset()):
-            raise _unsupported(text, found[1], kind, api_version)
+            raise _unsupported(found[1], kind)
         tests.append((found[1], found[2] == "!=", found[3]))
 
     def matches(item: Json) -> bool:
@@ -107,18 +107,10 @@ def field_selector(text: str, kind: str, api_version: str) -> Matches:
     return matches
 
 
-def _unsupported(text: str, field: str, kind: str, api_version: str) -> ApiError:
-    if kind in _BY_KIND or "." not in api_version:
-        why = f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
-        if kind in _BY_KIND:
-            why = f"field label not supported: {field}"
-    else:
-        why = f"field label not supported: {field}"
-    group, _, version = api_version.rpartition("/")
-    what = f"{group}/{version}, Resource=" if group else "/v1, Resource="
-    return bad_request(
-        f'Unable to find "{what}{kind.lower()}s" that match label selector "", field selector "{text}": {why}'
-    )  # noqa: E501
+def _unsupported(field: str, kind: str) -> ApiError:
+    if kind in _BY_KIND:
+        return bad_request(f"field label not supported: {field}")
+    return bad_request(f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"')
 
 
 def _value(item: Json, field: str) -> str:

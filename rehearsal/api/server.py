@@ -16,13 +16,20 @@ from compass.documents import load_yaml
 from compass.errors import CompassError
 from rehearsal.api import discovery, paths, subresources
 from rehearsal.api.deletion import Options, delete
-from rehearsal.api.kinds import Resource
+from rehearsal.api.kinds import Resource, has_group
 from rehearsal.api.listing import Pages, list_body, page, selection
 from rehearsal.api.objects import Objects, Write
-from rehearsal.api.patches import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, json_patch, merge_patch
-from rehearsal.api.patches import strategic_patch
+from rehearsal.api.patches import (
+    APPLY_PATCH,
+    JSON_PATCH,
+    MERGE_PATCH,
+    STRATEGIC_PATCH,
+    json_patch,
+    merge_patch,
+    strategic_patch,
+)
 from rehearsal.api.paths import Wanted
-from rehearsal.api.reviews import Access, User, nothing
+from rehearsal.api.reviews import Access, User
 from rehearsal.api.status import (
     ApiError,
     bad_request,
@@ -73,6 +80,8 @@ class ApiServer:
             named = wanted.question
             raise forbidden_resource(user, named.verb, named.resource, wanted)
         resource = self.objects.kinds.find(wanted.group, wanted.version, wanted.plural)
+        if resource is None and not has_group(wanted.group):
+            return Response("404 page not found\n", 404, media_type="text/plain")
         if resource is None or (resource.namespaced and not wanted.namespace and wanted.name):
             raise no_such_path()
         return await self._resource(request, resource, wanted, query, user)
@@ -84,6 +93,8 @@ class ApiServer:
             content, kind = discovery.openapi(request.headers.get("accept", ""))
             return Response(content, media_type=kind)
         found = discovery.document(self.objects.kinds, path, self.host)
+        if found is None and path.startswith("/apis/") and not has_group(path.split("/")[2]):
+            return Response("404 page not found\n", 404, media_type="text/plain")
         if found is None:
             raise no_such_path()
         return _document(found)
@@ -165,7 +176,8 @@ class ApiServer:
     ) -> Response:  # fmt: skip
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
         if kind not in _PATCHES or (kind == STRATEGIC_PATCH and resource.is_custom):
-            raise unsupported_media_type(kind, _PATCHES)
+            known = [x for x in _PATCHES if x != STRATEGIC_PATCH] if resource.is_custom else _PATCHES
+            raise unsupported_media_type(kind, known)
         if kind == APPLY_PATCH and not query.get("fieldManager"):
             cause = ("FieldValueRequired", "fieldManager", "Required value: is required for apply patch")
             raise invalid("PatchOptions", "meta.k8s.io", "", [cause])

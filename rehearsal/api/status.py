@@ -125,7 +125,7 @@ def expired(message: str) -> ApiError:
 def invalid(kind: str, group: str, name: str, causes: Iterable[tuple[str, str, str]]) -> ApiError:
     """Return the error for an object that fails validation; causes are (reason, field, message)."""
     listed = [{"reason": reason, "message": message, "field": field} for reason, field, message in causes]
-    texts = [f"{x['field']}: {x['message']}" for x in listed]
+    texts = list(dict.fromkeys(f"{x['field']}: {x['message']}" for x in listed))
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     message = f'{qualified(kind, group)} "{name}" is invalid: {text}'
     return ApiError(422, "Invalid", message, _details(name, group, kind, causes=listed))
@@ -144,8 +144,8 @@ def apply_conflict(conflicts: Sequence[Conflict]) -> ApiError:
         lines: dict[str, list[str]] = {}
         for x in causes:
             lines.setdefault(x["message"], []).append(f"- {x['field']}")
-        text = "conflicts with" + "\n".join(
-            f"{message.removeprefix('conflict with')}:\n" + "\n".join(fields) for message, fields in lines.items()
+        text = "\n".join(
+            f"conflicts{message.removeprefix('conflict')}:\n" + "\n".join(fields) for message, fields in lines.items()
         )
     else:
         text = f"{causes[0]['message']}: {causes[0]['field']}"

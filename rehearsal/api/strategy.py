@@ -5,8 +5,8 @@ Source: k8s.io/kubernetes 1.20, the strategies below pkg/registry, and admission
 
 from __future__ import annotations
 
-import base64
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from rehearsal.api.kinds import Resource
@@ -14,12 +14,20 @@ from rehearsal.api.kinds import Resource
 Json = dict[str, Any]
 # Kinds whose objects count the changes of their spec.
 _COUNTED = frozenset(
-    """
-    Deployment ReplicaSet DaemonSet StatefulSet PodDisruptionBudget Ingress NetworkPolicy CustomResourceDefinition
-    PriorityClass ValidatingWebhookConfiguration MutatingWebhookConfiguration
-    """.split()
+    [
+        "Deployment",
+        "ReplicaSet",
+        "DaemonSet",
+        "StatefulSet",
+        "PodDisruptionBudget",
+        "Ingress",
+        "NetworkPolicy",
+        "CustomResourceDefinition",
+        "PriorityClass",
+        "ValidatingWebhookConfiguration",
+        "MutatingWebhookConfiguration",
+    ]
 )
-# Counted from the first change of the metadata on as well, but not from the creation.
 _BLANK_STATUS: dict[str, Json] = {
     "DaemonSet": {"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0},
     "Namespace": {"phase": "Active"},
@@ -35,6 +43,9 @@ _BLANK_STATUS: dict[str, Json] = {
         "conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": None,
     },
 }  # fmt: skip
+# What of the metadata the door of the status lets through as well.
+_BY_STATUS = {"Node": ("labels", "annotations"), "Deployment": ("annotations",)}
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 _KEEPS_STATUS = frozenset({"Node", "APIService"})
 _TOLERATIONS = tuple(
     {"key": f"node.kubernetes.io/{x}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
@@ -52,20 +63,15 @@ def prepare_creation(resource: Resource, item: Json) -> None:
     if has_status(resource) and resource.kind not in _KEEPS_STATUS:
         item.pop("status", None)
         if not resource.is_custom:
-            item["status"] = {k: v for k, v in _BLANK_STATUS.get(resource.kind, {}).items()}
+            item["status"] = dict(_BLANK_STATUS.get(resource.kind, {}))
     metadata = item["metadata"]
     for key in ("generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
         metadata.pop(key, None)
     if resource.is_custom or resource.kind in _COUNTED:
         metadata["generation"] = 1
-    if resource.kind == "Secret":
-        _merge_strings(item)
-    elif resource.kind == "Pod":
-        _prepare_pod(item)
-    elif resource.kind == "Job":
-        _prepare_job(item)
-    elif resource.kind == "DaemonSet":
-        item["metadata"].setdefault("annotations", {})["deprecated.daemonset.template.generation"] = "1"
+    prepare = _PREPARE.get(resource.kind)
+    if prepare:
+        prepare(item)
 
 
 def prepare_update(resource: Resource, item: Json, live: Json) -> None:
@@ -74,32 +80,28 @@ def prepare_update(resource: Resource, item: Json, live: Json) -> None:
         item.pop("status", None)
         if "status" in live:
             item["status"] = live["status"]
-    if resource.kind == "Secret":
-        _merge_strings(item)
-    elif resource.kind == "Service" and item["spec"].get("type") != "ExternalName":
+    if resource.kind == "Service" and item["spec"].get("type") != "ExternalName":
         _keep_addresses(item, live)
-    counts = "generation" in live["metadata"]
-    if counts:
+    if resource.kind == "DaemonSet":
+        count = int((live["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION, "1"))
+        count += int(item["spec"]["template"] != live["spec"]["template"])
+        item["metadata"]["annotations"] = {**item["metadata"].get("annotations", {}), _TEMPLATE_GENERATION: str(count)}
+    if "generation" in live["metadata"]:
         changed = _content(resource, item) != _content(resource, live)
+        if resource.kind == "Deployment":
+            old, new = (x["metadata"].get("annotations") or {} for x in (live, item))
+            changed = changed or old != new
         item["metadata"]["generation"] = live["metadata"]["generation"] + int(changed)
-        if changed and resource.kind == "DaemonSet" and item["spec"]["template"] != live["spec"]["template"]:
-            count = str(int(_template_generation(live)) + 1)
-            item["metadata"].setdefault("annotations", {})["deprecated.daemonset.template.generation"] = count
-
-
-def _template_generation(item: Json) -> str:
-    annotations = item["metadata"].get("annotations") or {}
-    return str(annotations.get("deprecated.daemonset.template.generation", "1"))
 
 
 def prepare_status(resource: Resource, item: Json, live: Json) -> Json:
     """Return ``live`` with the status of ``item``."""
     found = {k: v for k, v in live.items() if k != "status"}
     found["metadata"] = dict(live["metadata"])
-    if resource.kind == "Node":
-        for key in ("labels", "annotations"):
-            if key in item["metadata"]:
-                found["metadata"][key] = item["metadata"][key]
+    for key in _BY_STATUS.get(resource.kind, ()):
+        found["metadata"].pop(key, None)
+        if key in item["metadata"]:
+            found["metadata"][key] = item["metadata"][key]
     if "status" in item:
         found["status"] = item["status"]
     return found
@@ -109,13 +111,6 @@ def _content(resource: Resource, item: Json) -> Json:
     """Return what the generation counts."""
     left_out = {"metadata", "status"} if has_status(resource) or not resource.is_custom else {"metadata"}
     return {k: v for k, v in item.items() if k not in left_out}
-
-
-def _merge_strings(item: Json) -> None:
-    strings = item.pop("stringData", None) or {}
-    if strings:
-        encoded = {k: base64.b64encode(str(v).encode()).decode() for k, v in strings.items()}
-        item["data"] = {**(item.get("data") or {}), **encoded}
 
 
 def _prepare_pod(item: Json) -> None:
@@ -142,6 +137,33 @@ def _quality(spec: Json) -> str:
     return "Guaranteed" if guaranteed else "Burstable"
 
 
+def _prepare_namespace(item: Json) -> None:
+    item["spec"] = {**(item.get("spec") or {}), "finalizers": ["kubernetes"]}
+
+
+def _prepare_daemon_set(item: Json) -> None:
+    item["metadata"]["annotations"] = {**item["metadata"].get("annotations", {}), _TEMPLATE_GENERATION: "1"}
+
+
+def _prepare_definition(item: Json) -> None:
+    versions = item["spec"].get("versions") or []
+    item["status"]["storedVersions"] = [x["name"] for x in versions if x.get("storage")]
+
+
+def _protect_claim(item: Json) -> None:
+    _protect(item, "kubernetes.io/pvc-protection")
+
+
+def _protect_volume(item: Json) -> None:
+    _protect(item, "kubernetes.io/pv-protection")
+
+
+def _protect(item: Json, finalizer: str) -> None:
+    """Hold a volume while it is in use (admission StorageObjectInUseProtection)."""
+    listed = item["metadata"].get("finalizers") or []
+    item["metadata"]["finalizers"] = [*listed, *([] if finalizer in listed else [finalizer])]
+
+
 def _prepare_job(item: Json) -> None:
     """Give a Job the selector and labels by which it knows its pods."""
     spec, uid = item["spec"], item["metadata"]["uid"]
@@ -152,6 +174,19 @@ def _prepare_job(item: Json) -> None:
     labels = {"controller-uid": uid, "job-name": item["metadata"]["name"]}
     metadata = spec["template"]["metadata"]
     metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+    if not item["metadata"].get("labels"):
+        item["metadata"]["labels"] = dict(metadata["labels"])
+
+
+_PREPARE: dict[str, Callable[[Json], None]] = {
+    "CustomResourceDefinition": _prepare_definition,
+    "DaemonSet": _prepare_daemon_set,
+    "Job": _prepare_job,
+    "Namespace": _prepare_namespace,
+    "PersistentVolume": _protect_volume,
+    "PersistentVolumeClaim": _protect_claim,
+    "Pod": _prepare_pod,
+}
 
 
 def _keep_addresses(item: Json, live: Json) -> None:

@@ -49,7 +49,7 @@ def _columns(resource: Resource) -> tuple[Column, ...]:
 
 
 def _printed(column: tuple[str, str, str, str]) -> Column:
-    name, kind, path, description = column
+    name, kind, path, _ = column
     is_date = kind == "date"
     return name, "string" if is_date else kind, 0, lambda item: age(found(item, path)) if is_date else found(item, path)
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rehearsal.api import structural
+from rehearsal.api.goprint import go_map, go_selector
 from rehearsal.api.kinds import Resource
 from rehearsal.api.selectors import selects
 from rehearsal.api.status import invalid
@@ -56,7 +58,7 @@ def check(resource: Resource, item: Json, live: Json | None) -> None:
     """
     causes = [*_metadata(resource, item, live)]
     if resource.is_custom:
-        causes += _custom(item, resource)
+        causes += structural.causes(item, resource.type.document)
     else:
         rule = _RULES.get(resource.kind)
         causes += rule(item, live) if rule else []
@@ -81,7 +83,13 @@ def _metadata(resource: Resource, item: Json, live: Json | None) -> Iterator[Cau
                 "FieldValueInvalid",
                 f"metadata.{key}",
                 f"Invalid value: {json.dumps(metadata.get(key))}: field is immutable",
-            )  # noqa: E501
+            )
+    added = [x for x in metadata.get("finalizers") or [] if x not in (live["metadata"].get("finalizers") or [])]
+    if "deletionTimestamp" in live["metadata"] and added:
+        shown = "[]string{" + ", ".join(json.dumps(x) for x in added) + "}"
+        text = f"Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {shown}"
+        # Looked at once for every object, and once more for the built-in kinds.
+        yield from [("FieldValueForbidden", "metadata.finalizers", text)] * (1 if resource.is_custom else 2)
 
 
 _QUALIFIED_WORDS = (
@@ -166,8 +174,8 @@ def _job(item: Json, live: Json | None) -> list[Cause]:
     template = (spec.get("template") or {}).get("spec") or {}
     causes += _pod_spec(template, "spec.template.spec")
     if template.get("restartPolicy") not in ("OnFailure", "Never"):
-        text = f'Unsupported value: "{template.get("restartPolicy")}": supported values: "OnFailure", "Never"'
-        causes.append(("FieldValueNotSupported", "spec.template.spec.restartPolicy", text))
+        text = 'Required value: valid values: "OnFailure", "Never"'
+        causes.append(("FieldValueRequired", "spec.template.spec.restartPolicy", text))
     return causes
 
 
@@ -302,72 +310,3 @@ _RULES: dict[str, Callable[[Json, Json | None], list[Cause]]] = {
     "Service": _service,
     "StatefulSet": _stateful_set,
 }
-
-
-def _custom(item: Json, resource: Resource) -> Iterator[Cause]:
-    schema = resource.type.document
-    for name, below in (schema.get("properties") or {}).items():
-        if name in item and name not in ("apiVersion", "kind", "metadata"):
-            yield from _by_schema(item[name], below, name)
-    for name in schema.get("required") or []:
-        if name not in item:
-            yield "FieldValueRequired", name, "Required value"
-
-
-_FORMS: dict[str, type | tuple[type, ...]] = {
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "boolean": bool,
-    "object": dict,
-    "array": list,
-}
-
-
-def _by_schema(value: Any, schema: Json, path: str) -> Iterator[Cause]:
-    if value is None and schema.get("nullable"):
-        return
-    kind = schema.get("type")
-    wanted = _FORMS.get(str(kind), object)
-    if not isinstance(value, wanted) or (isinstance(value, bool) and kind in ("integer", "number")):
-        found = next((name for name, form in _FORMS.items() if isinstance(value, form)), "null")
-        found = "boolean" if isinstance(value, bool) else found
-        text = f'Invalid value: "{found}": {path} in body must be of type {kind}: "{found}"'
-        yield "FieldValueInvalid", path, text
-        return
-    if "enum" in schema and value not in schema["enum"]:
-        supported = ", ".join(json.dumps(x) for x in schema["enum"])
-        yield "FieldValueNotSupported", path, f"Unsupported value: {json.dumps(value)}: supported values: {supported}"
-    if isinstance(value, dict):
-        for name in schema.get("required") or []:
-            if name not in value:
-                yield "FieldValueRequired", f"{path}.{name}", "Required value"
-        for name, below in value.items():
-            inner = (schema.get("properties") or {}).get(name, schema.get("additionalProperties"))
-            if isinstance(inner, dict):
-                yield from _by_schema(below, inner, f"{path}.{name}")
-    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
-        for n, below in enumerate(value):
-            yield from _by_schema(below, schema["items"], f"{path}[{n}]")
-
-
-def go_map(labels: Json | None) -> str:
-    """Return a map as Go prints it."""
-    if not labels:
-        return "map[string]string(nil)"
-    return "map[string]string{" + ", ".join(f"{json.dumps(k)}:{json.dumps(v)}" for k, v in sorted(labels.items())) + "}"
-
-
-def go_selector(selector: Json | None) -> str:
-    """Return a label selector as Go prints it."""
-    if selector is None:
-        return "v1.LabelSelector(nil)"
-    rules = selector.get("matchExpressions") or []
-    listed = ", ".join(
-        f'v1.LabelSelectorRequirement{{Key:"{x["key"]}", Operator:"{x["operator"]}", Values:[]string'
-        + ("{" + ", ".join(json.dumps(y) for y in x["values"]) + "}" if x.get("values") else "(nil)")
-        + "}"
-        for x in rules
-    )
-    shown = f"[]v1.LabelSelectorRequirement{{{listed}}}" if rules else "[]v1.LabelSelectorRequirement(nil)"
-    return f"v1.LabelSelector{{MatchLabels:{go_map(selector.get('matchLabels'))}, MatchExpressions:{shown}}}"

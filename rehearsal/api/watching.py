@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+from rehearsal.api.bodies import in_version
 from rehearsal.api.kinds import Resource
 from rehearsal.api.listing import selection
-from rehearsal.api.objects import Objects, in_version
+from rehearsal.api.objects import Objects
 from rehearsal.api.status import ApiError, bad_request
 from rehearsal.api.store import Change
 

@@ -19,7 +19,7 @@ class Conditions:
         """Return a condition by its type."""
         return next((x for x in self.listed if x["type"] == kind), None)
 
-    def set(self, kind: str, holds: bool, reason: str, message: str, *, at: str = "") -> None:  # noqa: FBT001
+    def set(self, kind: str, holds: bool, reason: str, message: str, *, at: str = "") -> None:
         """Say that a condition holds, or not; ``at`` says that it was so again at a time."""
         old, status = self.find(kind), str(holds)
         if old and (old["status"], old["reason"], old["message"]) == (status, reason, message) and not at:

@@ -6,6 +6,7 @@ Source: kubernetes.io, Deployments; pkg/controller/deployment of Kubernetes 1.20
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -121,7 +122,9 @@ def _annotate(objects: Objects, item: Json, revision: str) -> None:
         return
     resource = objects.resource("apps/v1", "Deployment")
     metadata = item["metadata"]
-    objects.change(resource, metadata["namespace"], metadata["name"], lambda x: _noted(x, revision), CONTROLLER)
+    # By the door of the status: a change of a deployment's annotations would count as a new generation.
+    write = replace(CONTROLLER, subresource="status")
+    objects.change(resource, metadata["namespace"], metadata["name"], lambda x: _noted(x, revision), write)
 
 
 def _noted(item: Json, revision: str) -> Json:
@@ -275,7 +278,7 @@ def _progress(
     if is_new:
         conditions.set("Progressing", True, "NewReplicaSetCreated", f'Created new replica set "{name}"', at=now())
         return float(deadline)
-    if moved or current is None or current["reason"] == "NewReplicaSetAvailable" and name not in current["message"]:
+    if moved or current is None or (current["reason"] == "NewReplicaSetAvailable" and name not in current["message"]):
         conditions.set("Progressing", True, "ReplicaSetUpdated", f'ReplicaSet "{name}" is progressing.', at=now())
         return float(deadline)
     if current["reason"] in ("ProgressDeadlineExceeded", "NewReplicaSetAvailable"):

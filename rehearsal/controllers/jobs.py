@@ -21,8 +21,7 @@ def reconcile(objects: Objects, index: Index, item: Json) -> float | None:
         return None
     pods = index.owned(metadata["uid"], PODS)
     active = [x for x in pods if is_active(x)]
-    done = sum((x.get("status") or {}).get("phase") == "Succeeded" for x in pods)
-    failed = sum((x.get("status") or {}).get("phase") == "Failed" for x in pods)
+    done, failed = _count(pods, "Succeeded"), _count(pods, "Failed")
     restarts = sum(_restarts(x) for x in active) if spec["template"]["spec"].get("restartPolicy") == "OnFailure" else 0
     status.setdefault("startTime", now())
     wanted = spec.get("completions") or spec.get("parallelism", 1)
@@ -45,10 +44,8 @@ def reconcile(objects: Objects, index: Index, item: Json) -> float | None:
             body = pod_of(item, spec["template"], {"generateName": f"{metadata['name']}-"}, {})
             create_pod(objects, metadata["namespace"], body)
         active = [x for x in index.owned(metadata["uid"], PODS) if is_active(x)]
-    for key, count in (("active", len(active)), ("succeeded", done), ("failed", failed)):
-        status.pop(key, None)
-        if count:
-            status[key] = count
+    counts = {"active": len(active), "succeeded": done, "failed": failed}
+    status = {**{k: v for k, v in status.items() if k not in counts}, **{k: v for k, v in counts.items() if v}}
     objects.write_status(item, status)
     return late if late and not why else None
 
@@ -56,6 +53,10 @@ def reconcile(objects: Objects, index: Index, item: Json) -> float | None:
 def is_finished(status: Json) -> bool:
     """Tell whether a job is complete or has failed."""
     return any(x["type"] in ("Complete", "Failed") and x["status"] == "True" for x in status.get("conditions") or ())
+
+
+def _count(pods: list[Json], phase: str) -> int:
+    return sum((x.get("status") or {}).get("phase") == phase for x in pods)
 
 
 def _restarts(pod: Json) -> int:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
-from rehearsal.api.definitions import DEFINITIONS, establish, follow
+from rehearsal.api.definitions import DEFINITIONS, clean_up, establish, follow
 from rehearsal.api.objects import Objects
 from rehearsal.api.store import Change, Key
-from rehearsal.controllers import daemon_sets, deployments, garbage, jobs, namespaces, replica_sets, stateful_sets
+from rehearsal.controllers import (
+    daemon_sets,
+    deployments,
+    garbage,
+    jobs,
+    namespaces,
+    replica_sets,
+    stateful_sets,
+    volumes,
+)
 from rehearsal.controllers.index import Index
 from rehearsal.controllers.queue import WorkQueue
 
 Json = dict[str, Any]
+Work = tuple[Any, ...]  # what to do, and where
 Reconcile = Callable[[Objects, Index, Json], float | None]
 _WORKLOADS: dict[Key, Reconcile] = {
     ("apps", "deployments"): deployments.reconcile,
@@ -21,6 +31,8 @@ _WORKLOADS: dict[Key, Reconcile] = {
     ("apps", "daemonsets"): daemon_sets.reconcile,
     ("apps", "statefulsets"): stateful_sets.reconcile,
     ("batch", "jobs"): jobs.reconcile,
+    volumes.CLAIMS: lambda objects, _, item: volumes.release_claim(objects, item),
+    volumes.VOLUMES: lambda objects, _, item: volumes.release_volume(objects, item),
 }
 _KINDS = {
     "Deployment": ("apps", "deployments"),
@@ -74,8 +86,7 @@ class ControllerManager:
             if found:
                 self._queue.add(("going", *found))
 
-    def _work(self, key: Hashable) -> None:
-        assert isinstance(key, tuple)
+    def _work(self, key: Work) -> None:
         what, *rest = key
         if what == "gone":
             garbage.owner_gone(self._objects, self.index, rest[0])
@@ -90,7 +101,10 @@ class ControllerManager:
             if "deletionTimestamp" in item["metadata"]:
                 garbage.owner_going(self._objects, self.index, place, item)
         elif rest[0] == DEFINITIONS:
-            establish(self._objects, rest[2])
+            if "deletionTimestamp" not in item["metadata"]:
+                establish(self._objects, rest[2])
+            elif not clean_up(self._objects, item):
+                self._queue.add_after(key, namespaces.AGAIN_SECONDS)
         else:
             later = self._reconcile(rest[0], item)
             if later is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
+from typing import Any
 
 log = logging.getLogger(__name__)
 AT_ONCE = 20  # pieces before others get their turn on the loop
@@ -14,15 +15,15 @@ RETRY_SECONDS = 1.0
 class WorkQueue:
     """Call ``work`` for every key that was added; a key that fails is tried again."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[Hashable], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[tuple[Any, ...]], None]) -> None:
         self._loop = loop
         self._work = work
-        self._waiting: dict[Hashable, None] = {}
-        self._timers: dict[Hashable, asyncio.TimerHandle] = {}
+        self._waiting: dict[tuple[Any, ...], None] = {}
+        self._timers: dict[tuple[Any, ...], asyncio.TimerHandle] = {}
         self._scheduled = False
         self._closed = False
 
-    def add(self, key: Hashable) -> None:
+    def add(self, key: tuple[Any, ...]) -> None:
         """Have a key worked on soon."""
         if self._closed:
             return
@@ -31,7 +32,7 @@ class WorkQueue:
             self._scheduled = True
             self._loop.call_soon(self._drain)
 
-    def add_after(self, key: Hashable, seconds: float) -> None:
+    def add_after(self, key: tuple[Any, ...], seconds: float) -> None:
         """Have a key worked on later; the last word counts."""
         old = self._timers.pop(key, None)
         if old:
@@ -47,7 +48,7 @@ class WorkQueue:
         self._timers.clear()
         self._waiting.clear()
 
-    def _due(self, key: Hashable) -> None:
+    def _due(self, key: tuple[Any, ...]) -> None:
         self._timers.pop(key, None)
         self.add(key)
 
@@ -57,7 +58,7 @@ class WorkQueue:
             self._waiting.pop(key, None)
             try:
                 self._work(key)
-            except Exception:  # noqa: BLE001 - one object's trouble must not stop the controllers of all clusters
+            except Exception:
                 log.exception("controller failed on %s", key)
                 self.add_after(key, RETRY_SECONDS)
         if self._waiting and not self._closed:

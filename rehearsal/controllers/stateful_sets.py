@@ -16,7 +16,7 @@ _NAME_LABEL = "statefulset.kubernetes.io/pod-name"
 
 def reconcile(objects: Objects, index: Index, item: Json) -> float | None:
     """Bring a stateful set a step nearer to what it wants."""
-    metadata, spec = item["metadata"], item["spec"]
+    metadata = item["metadata"]
     update = current_revision(objects, index, item)
     status = item.get("status") or {}
     current = _hash(status.get("currentRevision", ""), item) or update
@@ -41,36 +41,46 @@ def _revision(pod: Json) -> str:
 
 
 def _step(objects: Objects, item: Json, pods: dict[int, Json], current: str, update: str) -> None:
-    """Do the next thing: replace what failed, create in order, shrink from the end, update from the end."""
+    """Do the next thing: create or replace in order, shrink from the end, update from the end."""
     spec = item["spec"]
     wanted, ordered = int(spec.get("replicas", 1)), spec.get("podManagementPolicy") != "Parallel"
-    partition = int(((spec["updateStrategy"].get("rollingUpdate")) or {}).get("partition", 0))
+    partition = int((spec["updateStrategy"].get("rollingUpdate") or {}).get("partition", 0))
     for n in range(wanted):
-        pod = pods.get(n)
-        if pod is None:
-            _create(objects, item, n, current if n < partition and current != update else update)
-            if ordered:
-                return
-        elif (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded") and "deletionTimestamp" not in pod[
-            "metadata"
-        ]:
-            remove_pod(objects, pod)
-            return
-        elif ordered and (not is_ready(pod) or "deletionTimestamp" in pod["metadata"]):
+        revision = current if n < partition and current != update else update
+        done = _furnish(objects, item, n, pods.get(n), revision)
+        if ordered and not done:
             break
     surplus = sorted((n for n in pods if n >= wanted), reverse=True)
     for n in surplus[: 1 if ordered else None]:
-        if "deletionTimestamp" not in pods[n]["metadata"]:
-            remove_pod(objects, pods[n])
-    if surplus or spec["updateStrategy"]["type"] != "RollingUpdate":
-        return
-    for n in sorted((n for n in pods if partition <= n < wanted), reverse=True):
-        pod = pods[n]
-        if _revision(pod) != f"{item['metadata']['name']}-{update}" and "deletionTimestamp" not in pod["metadata"]:
-            remove_pod(objects, pod)
+        _remove(objects, pods[n])
+    if not surplus and spec["updateStrategy"]["type"] == "RollingUpdate":
+        _update(objects, item, [pods[n] for n in sorted(pods, reverse=True) if n >= partition], update)
+
+
+def _furnish(objects: Objects, item: Json, ordinal: int, pod: Json | None, revision: str) -> bool:
+    """Make a pod where there is none that can go on; tells whether it is there and ready."""
+    if pod is None:
+        _create(objects, item, ordinal, revision)
+        return False
+    if (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
+        _remove(objects, pod)
+        return False
+    return is_ready(pod) and "deletionTimestamp" not in pod["metadata"]
+
+
+def _update(objects: Objects, item: Json, pods: list[Json], update: str) -> None:
+    """Replace the next pod of an old revision, once those after it are ready."""
+    for pod in pods:
+        if _revision(pod) != f"{item['metadata']['name']}-{update}":
+            _remove(objects, pod)
             return
         if not is_ready(pod) or "deletionTimestamp" in pod["metadata"]:
             return
+
+
+def _remove(objects: Objects, pod: Json) -> None:
+    if "deletionTimestamp" not in pod["metadata"]:
+        remove_pod(objects, pod)
 
 
 def _create(objects: Objects, item: Json, ordinal: int, revision: str) -> None:

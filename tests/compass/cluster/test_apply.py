@@ -6,6 +6,7 @@ import copy
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -185,15 +186,45 @@ def test_the_address_of_a_service_stays(client: ClusterClient, plane: ControlPla
     assert preview(client, desired(new)).action == "unchanged"
 
 
-@pytest.mark.xfail(strict=True, reason="the preview's dry run has both ports, and the server wants names for two")
-def test_a_port_of_a_service_may_change(client: ClusterClient, plane: ControlPlane, namespace: str) -> None:
-    kubectl(plane, "apply", manifest=service(namespace, "am-minion", 6010))
-    item = desired(service(namespace, "am-minion", 6011))
-    change = preview(client, item)
-    assert change.action == "configured"
-    assert all(x.startswith("spec.ports") for x in change.differences), change.differences
+def with_volume(namespace: str, **kind: Any) -> dict[str, Any]:
+    return minion(namespace, volumes=[{"name": "data", **kind}])
+
+
+def with_probe(namespace: str, **probe: Any) -> dict[str, Any]:
+    made = minion(namespace)
+    made["spec"]["template"]["spec"]["containers"][0]["livenessProbe"] = probe
+    return made
+
+
+def with_strategy(namespace: str, **strategy: Any) -> dict[str, Any]:
+    made = minion(namespace)
+    made["spec"]["strategy"] = strategy
+    return made
+
+
+@pytest.mark.xfail(strict=True, reason="the server refuses a dry run in which kubectl's choice and ours stand together")
+@pytest.mark.parametrize(
+    ("make", "old", "new"),
+    [
+        (lambda space, port: service(space, "am-minion", port), {"port": 6010}, {"port": 6011}),
+        (with_volume, {"hostPath": {"path": "/data"}}, {"emptyDir": {}}),
+        (with_probe, {"httpGet": {"path": "/", "port": 6010}}, {"exec": {"command": ["/bin/check"]}}),
+        (with_strategy, {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}, {"type": "Recreate"}),
+    ],
+    ids=["the port of a Service", "the kind of a volume", "the handler of a probe", "the strategy"],
+)
+def test_one_of_several_choices_may_become_another(
+    client: ClusterClient,
+    plane: ControlPlane,
+    namespace: str,
+    make: Callable[..., dict[str, Any]],
+    old: dict[str, Any],
+    new: dict[str, Any],
+) -> None:
+    kubectl(plane, "apply", manifest=make(namespace, **old))
+    item = desired(make(namespace, **new))
+    assert preview(client, item).action == "configured"
     apply(client, item)
-    assert [x["port"] for x in live(plane, service(namespace, "am-minion"))["spec"]["ports"]] == [6011]
     assert preview(client, item).action == "unchanged"
 
 
