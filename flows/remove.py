@@ -8,6 +8,8 @@ from compass.clock import system_clock
 from compass.errors import CompassError
 from compass.job import Choices, Job, Where
 from compass.report import ClusterReport, Journal
+from compass.steps.prepare import Prepared
+from compass.steps.workplace import Target
 from flows.engine import FLOW_SETTINGS
 from flows.upgrade import only, prepare_bundle
 from tasks import apply, backup, plan, record, sites
@@ -28,23 +30,38 @@ def remove_components(bundle: str, cluster: str, where: Where = Where(), choices
     """
     job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
     prepared = prepare_bundle(job)
-    target = only(sites.find_targets(job))
+    return remove_from(job, only(sites.find_targets(job)), prepared)
+
+
+def remove_from(job: Job, target: Target, prepared: Prepared) -> ClusterReport:
+    """Plan, back up and remove on one cluster, inside whatever flow is running.
+
+    Raises:
+        CompassError: the first thing that went wrong; its ``report`` is the cluster's.
+    """
     journal = Journal(target.name, target.role, system_clock())
     try:
-        with journal.step("plan removal") as lines:
-            planned = plan.make_removal_plan(job, target, prepared)
-            journal.counts = {k: v for k, v in planned.counts().items() if v}
-            lines += [f"{x.action} {x.ref} {x.reason}".rstrip() for x in planned.removals]
-        if planned.acting:
-            with journal.step("backup") as lines:
-                saved = backup.back_up(job, target, prepared, [x.ref for x in planned.removals])
-                journal.backup = saved.folder
-                lines.append(f"{saved.releases} Releases and {saved.objects} objects in {saved.folder}")
-            with journal.step("remove") as lines:
-                lines += apply.remove_obsolete(job, target, planned).lines
+        acted = _steps(job, target, prepared, journal)
     except CompassError as error:
-        record.report_cluster(target, journal.close("failed", error))
+        error.report = journal.close("failed", error)
+        record.report_cluster(target, error.report)
         raise
-    report = journal.close("upgraded" if planned.acting else "unchanged")
+    report = journal.close("upgraded" if acted else "unchanged")
     record.report_cluster(target, report)
     return report
+
+
+def _steps(job: Job, target: Target, prepared: Prepared, journal: Journal) -> bool:
+    with journal.step("plan removal") as lines:
+        planned = plan.make_removal_plan(job, target, prepared)
+        journal.counts = {k: v for k, v in planned.counts().items() if v}
+        lines += [f"{x.action} {x.ref} {x.reason}".rstrip() for x in planned.removals]
+    if not planned.acting:
+        return False
+    with journal.step("backup") as lines:
+        saved = backup.back_up(job, target, prepared, [x.ref for x in planned.removals])
+        journal.backup = saved.folder
+        lines.append(f"{saved.releases} Releases and {saved.objects} objects in {saved.folder}")
+    with journal.step("remove") as lines:
+        lines += apply.remove_obsolete(job, target, planned).lines
+    return True

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from prefect import flow
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from compass.change.plan import Plan
@@ -21,8 +20,8 @@ from compass.steps.preflight import Findings
 from compass.steps.record import who
 from compass.steps.workplace import Target
 from flows.engine import FLOW_SETTINGS
-from flows.remove import remove_components
-from flows.upgrade import Shared, upgrade_cluster
+from flows.remove import remove_from
+from flows.upgrade import ClusterUpgrade
 from tasks import bundle as bundles
 from tasks import images, plan, record, sites
 
@@ -141,24 +140,23 @@ class _SiteRun:
         return any(x.role == "control" and x.name in self.errors for x in self.targets)
 
     def _upgrade_all(self, plans: dict[str, Plan]) -> None:
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            for role in ("control", "user"):
-                if self._control_failed():
-                    return
-                chosen = [x for x in self.targets if x.role == role and x.name in plans]
-                side_by_side(lambda x: self._upgrade_one(x, plans[x.name]), chosen, self.job.choices.parallel_clusters)
+        for role in ("control", "user"):
+            if self._control_failed():
+                return
+            chosen = [x for x in self.targets if x.role == role and x.name in plans]
+            side_by_side(lambda x: self._upgrade_one(x, plans[x.name]), chosen, self.job.choices.parallel_clusters)
 
     def _upgrade_one(self, target: Target, planned: Plan) -> None:
+        # Removal comes at the very end, once every cluster came out well.
         choices = self.job.choices.model_copy(update={"keep_obsolete": True})
-        shared = Shared(prepared=self.prepared, plan_digest=planned.without_removals().digest)
-        state = upgrade_cluster(self.job.bundle, target.name, self.job.where, choices, shared, return_state=True)
-        result = state.result(raise_on_failure=False)
-        if isinstance(result, ClusterReport):
-            self.reports[target.name] = result
-            return
-        if isinstance(result, CompassError) and isinstance(getattr(result, "report", None), ClusterReport):
-            self.reports[target.name] = result.report
-        self._fail(target, result)
+        job = self.job.for_cluster(target.name).model_copy(update={"choices": choices})
+        try:
+            upgrade = ClusterUpgrade(job, target, self.prepared, planned.without_removals())
+            self.reports[target.name] = upgrade.run()
+        except CompassError as error:
+            if isinstance(error.report, ClusterReport):
+                self.reports[target.name] = error.report
+            self._fail(target, error)
 
     def _remove(self, plans: dict[str, Plan]) -> None:
         """Remove what is obsolete on the control cluster, once nobody needs it any more."""
@@ -170,20 +168,16 @@ class _SiteRun:
             note = "nothing was removed, because not every cluster came out well"
             self.reports[control.name] = before.model_copy(update={"warnings": (*before.warnings, note)})
             return
-        state = remove_components(self.job.bundle, control.name, self.job.where, self.job.choices, return_state=True)
-        result = state.result(raise_on_failure=False)
-        if isinstance(result, ClusterReport):
-            before = self.reports[control.name]
-            update = {
-                "steps": (*before.steps, *result.steps),
-                "state": "upgraded",
-                "counts": plans[control.name].counts(),
-            }
-            self.reports[control.name] = before.model_copy(update=update)
-        else:
-            self._fail(control, result)
-            failed = {"state": "failed", "problem": str(result), "exit_status": 1}
+        try:
+            after = remove_from(self.job.for_cluster(control.name), control, self.prepared)
+        except CompassError as error:
+            self._fail(control, error)
+            failed = {"state": "failed", "problem": str(error), "exit_status": exit_status(error)}
             self.reports[control.name] = self.reports[control.name].model_copy(update=failed)
+            return
+        before = self.reports[control.name]
+        update = {"steps": (*before.steps, *after.steps), "state": "upgraded", "counts": plans[control.name].counts()}
+        self.reports[control.name] = before.model_copy(update=update)
 
     def _report(self, loaded: LoadResult) -> RunReport:
         clusters = tuple(self.reports.get(x.name) or _not_started(x) for x in self.targets)

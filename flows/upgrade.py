@@ -7,7 +7,6 @@ from prefect import flow
 from compass.change.plan import Plan
 from compass.clock import iso, system_clock
 from compass.cluster.record import Record
-from compass.documents import Document
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed
 from compass.job import Choices, Job, Where
 from compass.report import ClusterReport, Journal
@@ -17,20 +16,8 @@ from flows.engine import FLOW_SETTINGS
 from tasks import apply, backup, bundle, check, images, plan, record, sites
 
 
-class Shared(Document):
-    """What the run of a whole site has done for all its clusters already.
-
-    ``plan_digest`` is that of the plan that was shown; a cluster that has moved since is refused.
-    """
-
-    prepared: Prepared
-    plan_digest: str
-
-
 @flow(name="upgrade-cluster", flow_run_name="upgrade {cluster}", **FLOW_SETTINGS)
-def upgrade_cluster(
-    bundle: str, cluster: str, where: Where = Where(), choices: Choices = Choices(), shared: Shared | None = None
-) -> ClusterReport:
+def upgrade_cluster(bundle: str, cluster: str, where: Where = Where(), choices: Choices = Choices()) -> ClusterReport:
     """Upgrade one cluster: verify, preflight, plan, back up, load, delete, apply, wait, check, remove, record.
 
     Args:
@@ -38,17 +25,15 @@ def upgrade_cluster(
         cluster: its name; with a kubeconfig of one cluster, what to call it.
         where: how to reach it, and its registry.
         choices: how to go about it.
-        shared: set by ``upgrade-site`` only.
 
     Raises:
         CompassError: the first thing that went wrong; the report of the cluster is published before.
     """
     job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
-    prepared = shared.prepared if shared else prepare_bundle(job)
+    prepared = prepare_bundle(job)
     target = only(sites.find_targets(job))
-    if not shared:
-        sites.preflight_site(job, prepared)
-    return _Upgrade(job, target, prepared, shared).run()
+    sites.preflight_site(job, prepared)
+    return ClusterUpgrade(job, target, prepared).run()
 
 
 def prepare_bundle(job: Job) -> Prepared:
@@ -67,16 +52,25 @@ def only(targets: list[Target]) -> Target:
     return targets[0]
 
 
-class _Upgrade:
-    """The steps of one cluster, with the journal that becomes its report."""
+class ClusterUpgrade:
+    """The steps of one cluster, with the journal that becomes its report; runs inside whatever flow is running.
 
-    def __init__(self, job: Job, target: Target, prepared: Prepared, shared: Shared | None) -> None:
-        self.job, self.target, self.prepared, self.shared = job, target, prepared, shared
+    In a run over a whole site the images are loaded already, and ``planned`` is the plan that was agreed to: a
+    cluster that has moved since is refused.
+    """
+
+    def __init__(self, job: Job, target: Target, prepared: Prepared, planned: Plan | None = None) -> None:
+        self.job, self.target, self.prepared, self.agreed = job, target, prepared, planned
         self.journal = Journal(target.name, target.role, system_clock())
         self.plan: Plan | None = None
         self.record: Record | None = None
 
     def run(self) -> ClusterReport:
+        """Take every step and return the report.
+
+        Raises:
+            CompassError: the first thing that went wrong; its ``report`` is the cluster's.
+        """
         try:
             state = self._steps()
         except CompassError as error:
@@ -101,8 +95,8 @@ class _Upgrade:
             self.plan = planned = plan.make_plan(job, target, self.prepared)
             journal.counts = {k: v for k, v in planned.counts().items() if v}
             lines += [f"{x.action} {x.ref}" for x in planned.acting]
-            if self.shared:
-                _refuse_moved(planned, self.shared.plan_digest)
+            if self.agreed:
+                _refuse_moved(planned, self.agreed)
         if planned.acting:
             self._back_up(planned)
         self._load()
@@ -122,7 +116,7 @@ class _Upgrade:
             lines.append(f"{saved.releases} Releases and {saved.objects} objects in {saved.folder}")
 
     def _load(self) -> None:
-        if self.shared:
+        if self.agreed:
             self.journal.skip("load images", "loaded once for all clusters")
             return
         with self.journal.step("load images") as lines:
@@ -190,8 +184,8 @@ class _Upgrade:
         return self.journal.close("failed", error, left)
 
 
-def _refuse_moved(planned: Plan, plan_digest: str) -> None:
-    if planned.digest != plan_digest:
+def _refuse_moved(planned: Plan, agreed: Plan) -> None:
+    if planned.digest != agreed.digest:
         raise Refused(
             "upgrade cluster", planned.cluster, found="the cluster has moved since its plan was made",
             expected="the plan that was shown", do="look at the new plan and start again",

@@ -93,9 +93,17 @@ class Listener:
 
 def _listen(port: int) -> socket.socket:
     for some in [port] if port else [*random.sample(_PORTS, _TRIES), 0]:
+        # Says that it is TCP, which socket.create_server does not: only then does asyncio switch off Nagle's
+        # algorithm, which would hold every answer back for 40 ms.
+        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
-            return socket.create_server((ADDRESS, some), backlog=_BACKLOG)
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind((ADDRESS, some))
+            found.listen(_BACKLOG)
         except OSError:
+            found.close()
             if some == port:
                 raise
+        else:
+            return found
     raise AssertionError("unreachable")

@@ -53,7 +53,8 @@ class Container:
     def due(self, how: Behaviour, now: float) -> float | None:
         """Return when something will change by itself, ``None`` when nothing will."""
         if self.started is None:
-            return self.try_at
+            # Between two tries it is said to back off.
+            return self.try_at - how.back_off_seconds / 2 if self.reason == "ErrImagePull" else self.try_at
         up = self.started + how.start_seconds
         if now < up or not self.crashes(how):
             return up if now < up else None

@@ -104,7 +104,7 @@ class ApiServer:
     ) -> Response:  # fmt: skip
         if wanted.subresource:
             return await self._subresource(request, resource, wanted, query)
-        if wanted.verb not in resource.verbs or (wanted.verb == "create" and wanted.name):
+        if wanted.verb not in resource.verbs or not _addresses(wanted, resource):
             raise method_not_allowed()
         if wanted.verb == "watch":
             return self._watch(request, resource, wanted, query)
@@ -240,6 +240,15 @@ class ApiServer:
             metadata = item["metadata"]
             delete(self.objects, resource, metadata.get("namespace", ""), metadata["name"], options)
         return _document(list_body(resource, items, {"resourceVersion": str(self.objects.store.version)}))
+
+
+def _addresses(wanted: Wanted, resource: Resource) -> bool:
+    """Tell whether a path leads to what its verb is for: one object, or a collection."""
+    if wanted.verb in ("update", "patch"):
+        return bool(wanted.name)
+    if wanted.verb in ("create", "deletecollection"):
+        return not wanted.name and (bool(wanted.namespace) or not resource.namespaced)
+    return True
 
 
 _NO_RESOURCE = paths.Wanted("get", "", "").question

@@ -190,10 +190,7 @@ _PREPARE: dict[str, Callable[[Json], None]] = {
 
 
 def _keep_addresses(item: Json, live: Json) -> None:
-    """Take over the addresses from a body that does not name them, as kubectl replace sends it."""
-    for key in ("clusterIP", "clusterIPs"):
-        if key not in item["spec"] and key in live["spec"] and "clusterIP" not in item["spec"]:
-            item["spec"][key] = live["spec"][key]
+    """Keep what the server allocated, where the body does not say otherwise."""
     if "clusterIP" in item["spec"] and item["spec"].get("clusterIPs") != live["spec"].get("clusterIPs"):
         item["spec"]["clusterIPs"] = [item["spec"]["clusterIP"]]
     for port, old in zip(item["spec"].get("ports") or [], live["spec"].get("ports") or [], strict=False):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from rehearsal.api import structural
+from rehearsal.api import metadata, structural
 from rehearsal.api.goprint import go_map, go_selector
 from rehearsal.api.kinds import Resource
 from rehearsal.api.selectors import selects
@@ -18,36 +18,6 @@ from rehearsal.api.status import invalid
 
 Json = dict[str, Any]
 Cause = tuple[str, str, str]  # reason, field, message
-_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
-_DNS1035 = r"[a-z]([-a-z0-9]*[a-z0-9])?"
-_NAMES = {
-    "subdomain": (
-        _SUBDOMAIN,
-        253,
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
-        "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-        rf"'{_LABEL}(\.{_LABEL})*')",
-    ),
-    "label": (
-        _LABEL,
-        63,
-        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
-        f"with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')",
-    ),
-    "dns1035": (
-        _DNS1035,
-        63,
-        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
-        "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation "
-        f"is '{_DNS1035}')",
-    ),
-}
-_NAME_RULES = {"Service": "dns1035", "Namespace": "label"}
-_PATH_NAMES = frozenset({"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"})
-_QUALIFIED = re.compile(r"([A-Za-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-_WITH_TEMPLATE = frozenset({"Deployment", "ReplicaSet", "DaemonSet", "StatefulSet"})
 
 
 def check(resource: Resource, item: Json, live: Json | None) -> None:
@@ -56,7 +26,7 @@ def check(resource: Resource, item: Json, live: Json | None) -> None:
     Raises:
         ApiError: it is not valid.
     """
-    causes = [*_metadata(resource, item, live)]
+    causes = [*metadata.causes(resource, item, live)]
     if resource.is_custom:
         causes += structural.causes(item, resource.type.document)
     else:
@@ -66,77 +36,11 @@ def check(resource: Resource, item: Json, live: Json | None) -> None:
         raise invalid(resource.kind, resource.group, item["metadata"].get("name", ""), causes)
 
 
-def _metadata(resource: Resource, item: Json, live: Json | None) -> Iterator[Cause]:
-    metadata = item["metadata"]
-    if live is None:
-        yield from name_causes(resource.kind, str(metadata.get("name") or ""))
-    for key, value in (metadata.get("labels") or {}).items():
-        yield from _label("metadata.labels", key, value)
-    for key in metadata.get("annotations") or {}:
-        if not _QUALIFIED.fullmatch(key.lower()):
-            yield "FieldValueInvalid", "metadata.annotations", f"Invalid value: {json.dumps(key)}: {_QUALIFIED_WORDS}"
-    if live is None:
-        return
-    for key in ("uid", "creationTimestamp"):
-        if metadata.get(key) != live["metadata"].get(key):
-            yield (
-                "FieldValueInvalid",
-                f"metadata.{key}",
-                f"Invalid value: {json.dumps(metadata.get(key))}: field is immutable",
-            )
-    added = [x for x in metadata.get("finalizers") or [] if x not in (live["metadata"].get("finalizers") or [])]
-    if "deletionTimestamp" in live["metadata"] and added:
-        shown = "[]string{" + ", ".join(json.dumps(x) for x in added) + "}"
-        text = f"Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {shown}"
-        # Looked at once for every object, and once more for the built-in kinds.
-        yield from [("FieldValueForbidden", "metadata.finalizers", text)] * (1 if resource.is_custom else 2)
-
-
-_QUALIFIED_WORDS = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
-    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-)
-_VALUE_WORDS = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-)
-
-
-def _label(where: str, key: str, value: str) -> Iterator[Cause]:
-    if not _QUALIFIED.fullmatch(key):
-        yield "FieldValueInvalid", where, f"Invalid value: {json.dumps(key)}: {_QUALIFIED_WORDS}"
-    if not _LABEL_VALUE.fullmatch(str(value)):
-        yield "FieldValueInvalid", where, f"Invalid value: {json.dumps(value)}: {_VALUE_WORDS}"
-
-
-def name_causes(kind: str, name: str) -> Iterator[Cause]:
-    """Yield what is wrong with a name."""
-    if not name:
-        yield "FieldValueRequired", "metadata.name", "Required value: name or generateName is required"
-        return
-    if kind in _PATH_NAMES:
-        if name in (".", "..") or "/" in name or "%" in name:
-            yield "FieldValueInvalid", "metadata.name", f"Invalid value: {json.dumps(name)}: may not contain '/'"
-        return
-    pattern, length, words = _NAMES[_NAME_RULES.get(kind, "subdomain")]
-    if len(name) > length:
-        words = f"must be no more than {length} characters"
-    elif re.fullmatch(pattern, name):
-        return
-    yield "FieldValueInvalid", "metadata.name", f"Invalid value: {json.dumps(name)}: {words}"
-
-
 def _workload(item: Json, live: Json | None) -> list[Cause]:
     spec = item.get("spec") or {}
     selector, template = spec.get("selector"), spec.get("template") or {}
     labels = (template.get("metadata") or {}).get("labels") or {}
     causes: list[Cause] = []
-    if live is not None and live["spec"].get("selector") != selector:
-        causes.append(
-            ("FieldValueInvalid", "spec.selector", f"Invalid value: {go_selector(selector)}: field is immutable")
-        )
     if selector is None:
         causes.append(("FieldValueRequired", "spec.selector", "Required value"))
     if not selects(selector, labels):
@@ -147,6 +51,10 @@ def _workload(item: Json, live: Json | None) -> list[Cause]:
     if policy != "Always":
         text = f'Unsupported value: "{policy}": supported values: "Always"'
         causes.append(("FieldValueNotSupported", "spec.template.spec.restartPolicy", text))
+    if live is not None and live["spec"].get("selector") != selector:
+        causes.append(
+            ("FieldValueInvalid", "spec.selector", f"Invalid value: {go_selector(selector)}: field is immutable")
+        )
     return causes
 
 
@@ -251,11 +159,24 @@ def _service(item: Json, live: Json | None) -> list[Cause]:
     return causes
 
 
+_DATA_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+
+
+def _data(item: Json, live: Json | None) -> list[Cause]:
+    words = (
+        "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME', "
+        " or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+    )
+    wrong = [x for x in (*(item.get("data") or {}), *(item.get("binaryData") or {})) if not _DATA_KEY.fullmatch(x)]
+    return [("FieldValueInvalid", f"data[{x}]", f"Invalid value: {json.dumps(x)}: {words}") for x in wrong]
+
+
 def _secret(item: Json, live: Json | None) -> list[Cause]:
+    causes = _data(item, live)
     if live is not None and live.get("type") != item.get("type"):
         text = f"Invalid value: {json.dumps(item.get('type'))}: field is immutable"
-        return [("FieldValueInvalid", "type", text)]
-    return []
+        causes.append(("FieldValueInvalid", "type", text))
+    return causes
 
 
 def _claim(item: Json, live: Json | None) -> list[Cause]:
@@ -298,6 +219,7 @@ def _definition(item: Json, live: Json | None) -> list[Cause]:
 
 _RULES: dict[str, Callable[[Json, Json | None], list[Cause]]] = {
     "ClusterRoleBinding": _role_binding,
+    "ConfigMap": _data,
     "CustomResourceDefinition": _definition,
     "DaemonSet": _workload,
     "Deployment": _workload,

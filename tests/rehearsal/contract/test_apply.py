@@ -112,7 +112,8 @@ def test_conflicts_with_several(space: Space) -> None:
     space.post("configmaps", config_map("c"))
     space.apply("configmaps", config_map("c"), "one")
     assert said(space.apply("configmaps", config_map("c", {"a": "9"}), "two"))[2] == (
-        'Apply failed with 2 conflicts: conflicts with "contract" using v1:\n- .data.a\nconflicts with "one":\n- .data.a'
+        'Apply failed with 2 conflicts: conflicts with "contract" using v1:\n- .data.a\n'
+        'conflicts with "one":\n- .data.a'
     )
 
 

@@ -103,7 +103,7 @@ class Watching:
         self.events: list[tuple[str, str]] = []
         self.objects: list[Json] = []
         self._space, self._path = space, space.path(plural)
-        self._query = {"watch": "1", "timeoutSeconds": "3", **query}
+        self._query = {"watch": "1", "timeoutSeconds": "2", **query}
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
