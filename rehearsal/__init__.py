@@ -10,7 +10,7 @@ simulation.  What it leaves out, and does not pretend to have:
   ``networking.k8s.io/v1beta1``, ``apiextensions.k8s.io/v1beta1``, ``certificates``, ``flowcontrol``, ``metrics``;
   conversion of any kind, and conversion webhooks.
 - Authorization by RBAC objects, which are plain data: a user is an administrator, or has a rule written in Python.
-  Service account tokens and impersonation.
+  Nobody is let in by a service account's token; no impersonation.
 - Admission by webhooks, ResourceQuota, LimitRange, PodSecurityPolicy and PodDisruptionBudget: all plain data; a
   refusal is made with ``SimulatedCluster.reject``.
 - Most of the validation of fields: names, labels, selectors, pods' containers, ports and what must not change are
@@ -20,7 +20,7 @@ simulation.  What it leaves out, and does not pretend to have:
 - Scheduling: every pod fits the one node, whatever its selectors, affinities, taints and resources say.
 - Containers: nothing runs; probes, logs, exec, port-forward and hooks do not exist; images are asked for, not kept.
 - Services lead nowhere: no Endpoints, no DNS, no load balancers, no Ingress controller.  Volumes are not bound.
-- Controllers of CronJobs, HorizontalPodAutoscalers, PodDisruptionBudgets and of service account tokens.
+- Controllers of CronJobs, HorizontalPodAutoscalers and PodDisruptionBudgets.
 - managedFields of pods and of what controllers make (ReplicaSets, ControllerRevisions); time passes faster: what a
   controller of a real cluster does within a second is done at once here.
 - Proportional scaling of a deployment in the middle of a rollout; parallel or adopted pods of others.

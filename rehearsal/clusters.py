@@ -26,6 +26,16 @@ from rehearsal.pulling import PullFailed
 Json = dict[str, Any]
 T = TypeVar("T")
 _PULLS_AT_ONCE = 8
+# Of the roles that every cluster has from the start, those that people look at.
+_EVERYTHING = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]}]
+_REVIEWS = {"apiGroups": ["authorization.k8s.io"], "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
+            "verbs": ["create"]}  # fmt: skip
+_ROLES: tuple[Json, ...] = (
+    {"metadata": {"name": "cluster-admin", "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}},
+     "rules": _EVERYTHING},
+    {"metadata": {"name": "system:basic-user", "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}},
+     "rules": [_REVIEWS]},
+)  # fmt: skip
 
 
 def no_registry(image: str) -> str:
@@ -197,6 +207,9 @@ class SimulatedCluster:
             self.objects.create(kind, "", {"metadata": {"name": name}}, Write("kube-apiserver"))
         service = {"metadata": {"name": "kubernetes"}, "spec": {"ports": [{"name": "https", "port": 443}]}}
         self.objects.create(self.objects.resource("v1", "Service"), "default", service, Write("kube-apiserver"))
+        roles = self.objects.resource("rbac.authorization.k8s.io/v1", "ClusterRole")
+        for role in _ROLES:
+            self.objects.create(roles, "", role, Write("kube-apiserver"))
         if self._node:
             self._node.join()
         await self._listener.start()

@@ -56,9 +56,6 @@ class Options:
         )  # fmt: skip
 
 
-NOW = Options(grace_seconds=0, policy="Background")
-
-
 def delete(objects: Objects, resource: Resource, namespace: str, name: str, options: Options) -> tuple[Json, bool]:
     """Delete an object; returns its last state and whether it is gone.
 

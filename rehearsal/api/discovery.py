@@ -16,7 +16,6 @@ from rehearsal.api.openapi import protobuf
 from rehearsal.api.reviews import Access, User, rules_review, subject_review
 
 Json = dict[str, Any]
-_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 
 
 def document(kinds: Kinds, path: str, host: str) -> Json | None:

@@ -91,11 +91,6 @@ class Comparison:
     modified: Fields = field(default_factory=set)
     removed: Fields = field(default_factory=set)
 
-    @property
-    def is_same(self) -> bool:
-        """Whether nothing changed."""
-        return not (self.added or self.modified or self.removed)
-
 
 _ABSENT = object()
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
-import yaml
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from compass.documents import load_yaml
-from compass.errors import CompassError
 from rehearsal.api import discovery, paths, subresources
 from rehearsal.api.deletion import Options, delete
+from rehearsal.api.forms import document, parsed, partial, read_body, shower, wanted_form
 from rehearsal.api.kinds import Resource, has_group
 from rehearsal.api.listing import Pages, list_body, page, selection
 from rehearsal.api.objects import Objects, Write
@@ -63,7 +60,7 @@ class ApiServer:
         try:
             return await self._answer(request)
         except ApiError as error:
-            return _document(error.body, error.code)
+            return document(error.body, error.code)
 
     async def _answer(self, request: Request) -> Response:
         user = self.access.user(request.headers.get("authorization", ""), request.state.certificate_user)
@@ -97,7 +94,7 @@ class ApiServer:
             return Response("404 page not found\n", 404, media_type="text/plain")
         if found is None:
             raise no_such_path()
-        return _document(found)
+        return document(found)
 
     async def _resource(
         self, request: Request, resource: Resource, wanted: Wanted, query: Mapping[str, str], user: User
@@ -111,20 +108,20 @@ class ApiServer:
         if wanted.verb in ("list", "get"):
             return self._read(request, resource, wanted, query)
         if wanted.verb == "create":
-            body = await _body(request, resource.kind)
+            body = await read_body(request, resource.kind)
             review = discovery.review(self.access, user, resource, body)
             if review is not None:
-                return _document(review, 201)
+                return document(review, 201)
             write = self._write(request, query, "CreateOptions")
             return self._show(request, resource, self.objects.create(resource, wanted.namespace, body, write), 201)
         if wanted.verb == "update":
             write = self._write(request, query, "UpdateOptions")
-            body = await _body(request, resource.kind)
+            body = await read_body(request, resource.kind)
             changed = self.objects.update(resource, wanted.namespace, wanted.name, body, write)
             return self._show(request, resource, changed)
         if wanted.verb == "patch":
             return await self._patch(request, resource, wanted, query)
-        options = Options.of(await _body(request, "DeleteOptions", optional=True), dict(query))
+        options = Options.of(await read_body(request, "DeleteOptions", optional=True), dict(query))
         if wanted.verb == "deletecollection":
             return self._delete_all(resource, wanted, query, options)
         return self._delete(resource, wanted, options)
@@ -138,23 +135,23 @@ class ApiServer:
         if wanted.verb == "get":
             return self._show(request, resource, self.objects.get(resource, wanted.namespace, wanted.name))
         items, metadata = page(self.objects, self.pages, resource, wanted.namespace, query)
-        form = _form(request)
+        form = wanted_form(request)
         if form == "Table":
-            return _document(table(resource, items, metadata, query.get("includeObject", "Metadata")))
+            return document(table(resource, items, metadata, query.get("includeObject", "Metadata")))
         if form == "PartialObjectMetadataList":
-            partial = [_partial(x) for x in items]
-            return _document({"kind": form, "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": partial})
-        return _document(list_body(resource, items, metadata))
+            partial = [partial(x) for x in items]
+            return document({"kind": form, "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": partial})
+        return document(list_body(resource, items, metadata))
 
     def _show(self, request: Request, resource: Resource, item: Json, code: int = 200) -> Response:
-        return _document(_shower(request, resource)(item), code)
+        return document(shower(request, resource)(item), code)
 
     def _watch(self, request: Request, resource: Resource, wanted: Wanted, query: Mapping[str, str]) -> Response:
         if wanted.name:
             query = {**query, "fieldSelector": f"metadata.name={wanted.name}"}
         watch = Watch(self.objects, resource, wanted.namespace, query)
         self._watches.add(watch)
-        show = _shower(request, resource)
+        show = shower(request, resource)
 
         async def lines() -> AsyncIterator[bytes]:
             try:
@@ -185,7 +182,7 @@ class ApiServer:
             cause = ("FieldValueForbidden", "force", "Forbidden: may not be specified for non-apply patch")
             raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
         write = self._write(request, query, "PatchOptions", wanted.subresource)
-        patch = await _parsed(request, kind)
+        patch = await parsed(request, kind)
         if kind == APPLY_PATCH:
             if not isinstance(patch, dict):
                 raise bad_request("error decoding YAML: the patch is no object")
@@ -207,20 +204,20 @@ class ApiServer:
             if wanted.verb == "patch":
                 return await self._patch(request, resource, wanted, query)
             write = self._write(request, query, "UpdateOptions", wanted.subresource)
-            body = await _body(request, resource.kind)
+            body = await read_body(request, resource.kind)
             changed = self.objects.update(resource, wanted.namespace, wanted.name, body, write)
             return self._show(request, resource, changed)
-        body = {} if wanted.verb == "get" else await _parsed(request, "")
+        body = {} if wanted.verb == "get" else await parsed(request, "")
         write = self._write(request, query, "CreateOptions", wanted.subresource)
         found = subresources.answer(self.objects, resource, wanted, body or {}, write)
         if isinstance(found, str):
             return Response(found, media_type="text/plain")
-        return _document(found, 201 if wanted.verb == "create" else 200)
+        return document(found, 201 if wanted.verb == "create" else 200)
 
     def _delete(self, resource: Resource, wanted: Wanted, options: Options) -> Response:
         last, gone = delete(self.objects, resource, wanted.namespace, wanted.name, options)
         if not gone or resource.kind in ("Pod",):
-            return _document(last)
+            return document(last)
         details = {
             "name": wanted.name,
             "group": resource.group,
@@ -229,7 +226,7 @@ class ApiServer:
         }
         details = {k: v for k, v in details.items() if v}
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-        return _document(status)
+        return document(status)
 
     def _delete_all(
         self, resource: Resource, wanted: Wanted, query: Mapping[str, str], options: Options
@@ -239,16 +236,7 @@ class ApiServer:
         for item in items:
             metadata = item["metadata"]
             delete(self.objects, resource, metadata.get("namespace", ""), metadata["name"], options)
-        return _document(list_body(resource, items, {"resourceVersion": str(self.objects.store.version)}))
-
-
-def _addresses(wanted: Wanted, resource: Resource) -> bool:
-    """Tell whether a path leads to what its verb is for: one object, or a collection."""
-    if wanted.verb in ("update", "patch"):
-        return bool(wanted.name)
-    if wanted.verb in ("create", "deletecollection"):
-        return not wanted.name and (bool(wanted.namespace) or not resource.namespaced)
-    return True
+        return document(list_body(resource, items, {"resourceVersion": str(self.objects.store.version)}))
 
 
 _NO_RESOURCE = paths.Wanted("get", "", "").question
@@ -262,31 +250,13 @@ def forbidden_resource(user: User, verb: str, resource: str, wanted: Wanted) -> 
     return error
 
 
-def _document(body: Json, code: int = 200) -> Response:
-    return Response(orjson.dumps(body), code, media_type="application/json")
-
-
-def _form(request: Request) -> str:
-    """Return the form in which the client wants its answer: ``Table``, ``PartialObjectMetadata``, or plain."""
-    for part in request.headers.get("accept", "").split(","):
-        words = dict(x.strip().partition("=")[::2] for x in part.split(";")[1:])
-        if words.get("as") in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
-            return words["as"] if words.get("v", "v1") == "v1" else ""
-        if part.strip().startswith("application/json"):
-            return ""
-    return ""
-
-
-def _partial(item: Json) -> Json:
-    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]}
-
-
-def _shower(request: Request, resource: Resource) -> Callable[[Json], Json]:
-    form = _form(request)
-    if form == "Table":
-        include = request.query_params.get("includeObject", "Metadata")
-        return lambda item: table(resource, [item], {"resourceVersion": item["metadata"]["resourceVersion"]}, include)
-    return _partial if form.startswith("Partial") else lambda item: item
+def _addresses(wanted: Wanted, resource: Resource) -> bool:
+    """Tell whether a path leads to what its verb is for: one object, or a collection."""
+    if wanted.verb in ("update", "patch"):
+        return bool(wanted.name)
+    if wanted.verb in ("create", "deletecollection"):
+        return not wanted.name and (bool(wanted.namespace) or not resource.namespaced)
+    return True
 
 
 def _change(kind: str, patch: Any, resource: Resource) -> Callable[[Json], Json]:
@@ -297,30 +267,3 @@ def _change(kind: str, patch: Any, resource: Resource) -> Callable[[Json], Json]
     if kind == MERGE_PATCH:
         return lambda item: dict(merge_patch(item, patch))
     return lambda item: strategic_patch(item, patch, resource.type)
-
-
-async def _body(request: Request, kind: str, *, optional: bool = False) -> Json:
-    data = await _parsed(request, "")
-    if data is None and optional:
-        return {}
-    if not isinstance(data, dict):
-        raise bad_request(f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind")
-    return data
-
-
-async def _parsed(request: Request, kind: str) -> Any:
-    data = await request.body()
-    if not data:
-        return None
-    kind = kind or request.headers.get("content-type", "").partition(";")[0].strip() or "application/json"
-    if "protobuf" in kind:
-        raise unsupported_media_type(kind, ("application/json", "application/yaml"))
-    try:
-        return (
-            load_yaml(data, "the body") if "yaml" in kind and not data.lstrip().startswith(b"{") else json.loads(data)
-        )
-    except (ValueError, yaml.YAMLError, CompassError) as error:
-        raise bad_request(f"couldn't get version/kind; json parse error: {error}") from None
-
-
-Answer = Callable[[Request], Awaitable[Response]]

@@ -13,6 +13,7 @@ from typing import Any
 from rehearsal.api import metadata, structural
 from rehearsal.api.goprint import go_map, go_selector
 from rehearsal.api.kinds import Resource
+from rehearsal.api.podrules import spec_causes
 from rehearsal.api.selectors import selects
 from rehearsal.api.status import invalid
 
@@ -41,16 +42,23 @@ def _workload(item: Json, live: Json | None) -> list[Cause]:
     selector, template = spec.get("selector"), spec.get("template") or {}
     labels = (template.get("metadata") or {}).get("labels") or {}
     causes: list[Cause] = []
+    if (spec.get("replicas") or 0) < 0:
+        text = f"Invalid value: {spec['replicas']}: must be greater than or equal to 0"
+        causes.append(("FieldValueInvalid", "spec.replicas", text))
     if selector is None:
         causes.append(("FieldValueRequired", "spec.selector", "Required value"))
     if not selects(selector, labels):
         text = f"Invalid value: {go_map(labels)}: `selector` does not match template `labels`"
         causes.append(("FieldValueInvalid", "spec.template.metadata.labels", text))
-    causes += _pod_spec(template.get("spec") or {}, "spec.template.spec")
+    causes += spec_causes(template.get("spec") or {}, "spec.template.spec")
     policy = (template.get("spec") or {}).get("restartPolicy")
     if policy != "Always":
         text = f'Unsupported value: "{policy}": supported values: "Always"'
         causes.append(("FieldValueNotSupported", "spec.template.spec.restartPolicy", text))
+    strategy = spec.get("strategy") or {}
+    if strategy.get("type") == "Recreate" and "rollingUpdate" in strategy:
+        text = "Forbidden: may not be specified when strategy `type` is 'Recreate'"
+        causes.append(("FieldValueForbidden", "spec.strategy.rollingUpdate", text))
     if live is not None and live["spec"].get("selector") != selector:
         causes.append(
             ("FieldValueInvalid", "spec.selector", f"Invalid value: {go_selector(selector)}: field is immutable")
@@ -80,7 +88,7 @@ def _job(item: Json, live: Json | None) -> list[Cause]:
                 shown = "core.PodTemplateSpec{...}" if key == "template" else json.dumps(spec.get(key))
                 causes.append(("FieldValueInvalid", f"spec.{key}", f"Invalid value: {shown}: field is immutable"))
     template = (spec.get("template") or {}).get("spec") or {}
-    causes += _pod_spec(template, "spec.template.spec")
+    causes += spec_causes(template, "spec.template.spec")
     if template.get("restartPolicy") not in ("OnFailure", "Never"):
         text = 'Required value: valid values: "OnFailure", "Never"'
         causes.append(("FieldValueRequired", "spec.template.spec.restartPolicy", text))
@@ -92,7 +100,7 @@ _POD_MUTABLE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodS
 
 def _pod(item: Json, live: Json | None) -> list[Cause]:
     if live is None:
-        return _pod_spec(item.get("spec") or {}, "spec")
+        return [*spec_causes(item.get("spec") or {}, "spec")]
     if _fixed(item["spec"]) != _fixed(live["spec"]):
         words = (
             "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, "
@@ -108,29 +116,6 @@ def _fixed(spec: Json) -> Json:
     for key in ("containers", "initContainers"):
         kept[key] = [{k: v for k, v in x.items() if k != "image"} for x in spec.get(key) or []]
     return kept
-
-
-def _pod_spec(spec: Json, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    if not spec.get("containers"):
-        causes.append(("FieldValueRequired", f"{path}.containers", "Required value"))
-    seen: set[str] = set()
-    volumes = {x.get("name") for x in spec.get("volumes") or []}
-    for key in ("initContainers", "containers"):
-        for n, container in enumerate(spec.get(key) or []):
-            at = f"{path}.{key}[{n}]"
-            for field in ("name", "image"):
-                if not container.get(field):
-                    causes.append(("FieldValueRequired", f"{at}.{field}", "Required value"))
-            name = str(container.get("name"))
-            if name in seen:
-                causes.append(("FieldValueDuplicate", f"{at}.name", f"Duplicate value: {json.dumps(name)}"))
-            seen.add(name)
-            for m, mount in enumerate(container.get("volumeMounts") or []):
-                if mount.get("name") not in volumes:
-                    text = f"Not found: {json.dumps(mount.get('name'))}"
-                    causes.append(("FieldValueNotFound", f"{at}.volumeMounts[{m}].name", text))
-    return causes
 
 
 def _service(item: Json, live: Json | None) -> list[Cause]:

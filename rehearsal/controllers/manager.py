@@ -63,7 +63,9 @@ class ControllerManager:
         place = (change.key, metadata.get("namespace", ""), metadata["name"])
         if change.kind == "DELETED":
             self._queue.add(("gone", metadata["uid"]))
-        elif change.key in _WORKLOADS or change.key in (DEFINITIONS, namespaces.NAMESPACES):
+            if change.key == namespaces.ACCOUNTS:
+                self._queue.add(("account", change.item["metadata"]["uid"], metadata["namespace"]))
+        elif change.key in _WORKLOADS or change.key in (DEFINITIONS, namespaces.NAMESPACES, namespaces.ACCOUNTS):
             self._queue.add(("reconcile", *place))
         if "deletionTimestamp" in metadata and metadata.get("finalizers") and change.kind != "DELETED":
             self._queue.add(("going", *place))
@@ -89,28 +91,35 @@ class ControllerManager:
     def _work(self, key: Work) -> None:
         what, *rest = key
         if what == "gone":
-            garbage.owner_gone(self._objects, self.index, rest[0])
-            return
-        item = self._objects.store.get(rest[0], rest[1], rest[2])
-        if item is None:
-            return
-        place = (rest[0], rest[1], rest[2])
+            garbage.owner_gone(self._objects, self.index, *rest)
+        elif what == "account":
+            namespaces.take_tokens(self._objects, *rest)
+        else:
+            place = (rest[0], rest[1], rest[2])
+            item = self._objects.store.get(*place)
+            if item is not None:
+                self._look_at(key, what, place, item)
+
+    def _look_at(self, key: Work, what: str, place: tuple[Key, str, str], item: Json) -> None:
         if what == "orphan":
             garbage.collect(self._objects, self.index, place, item)
         elif what == "going":
             if "deletionTimestamp" in item["metadata"]:
                 garbage.owner_going(self._objects, self.index, place, item)
-        elif rest[0] == DEFINITIONS:
-            if "deletionTimestamp" not in item["metadata"]:
-                establish(self._objects, rest[2])
-            elif not clean_up(self._objects, item):
-                self._queue.add_after(key, namespaces.AGAIN_SECONDS)
         else:
-            later = self._reconcile(rest[0], item)
+            later = self._reconcile(place[0], item)
             if later is not None:
                 self._queue.add_after(key, later)
 
     def _reconcile(self, key: Key, item: Json) -> float | None:
+        if key == DEFINITIONS:
+            if "deletionTimestamp" in item["metadata"]:
+                return None if clean_up(self._objects, item) else namespaces.AGAIN_SECONDS
+            establish(self._objects, item["metadata"]["name"])
+            return None
         if key == namespaces.NAMESPACES:
             return namespaces.reconcile(self._objects, item, self._ca_pem)
+        if key == namespaces.ACCOUNTS:
+            namespaces.give_token(self._objects, item, self._ca_pem)
+            return None
         return _WORKLOADS[key](self._objects, self.index, item)

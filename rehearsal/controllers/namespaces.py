@@ -1,9 +1,11 @@
-"""Namespaces: what each begins with, and how it ends."""
+"""Namespaces and service accounts: what each begins with, and how it ends."""
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
+from rehearsal.api.bodies import random_suffix
 from rehearsal.api.deletion import Options, delete
 from rehearsal.api.objects import CONTROLLER, Objects
 from rehearsal.api.status import ApiError
@@ -11,6 +13,7 @@ from rehearsal.controllers.garbage import resource_at
 
 Json = dict[str, Any]
 NAMESPACES = ("", "namespaces")
+ACCOUNTS = ("", "serviceaccounts")
 ALWAYS = ("default", "kube-system", "kube-public", "kube-node-lease")
 AGAIN_SECONDS = 0.2
 
@@ -50,3 +53,30 @@ def _furnish(objects: Objects, name: str, ca_pem: str) -> None:
             except ApiError as error:
                 if error.code not in (403, 404):
                     raise
+
+
+def give_token(objects: Objects, item: Json, ca_pem: str) -> None:
+    """Give a service account the secret that its pods would speak with; nobody here takes the token."""
+    metadata = item["metadata"]
+    if item.get("secrets") or "deletionTimestamp" in metadata:
+        return
+    name = f"{metadata['name']}-token-{random_suffix()}"
+    values = {"ca.crt": ca_pem, "namespace": metadata["namespace"], "token": secrets.token_urlsafe(48)}
+    notes = {
+        "kubernetes.io/service-account.name": metadata["name"], "kubernetes.io/service-account.uid": metadata["uid"],
+    }  # fmt: skip
+    body = {
+        "metadata": {"name": name, "annotations": notes},
+        "type": "kubernetes.io/service-account-token",
+        "stringData": values,
+    }
+    objects.create(objects.resource("v1", "Secret"), metadata["namespace"], body, CONTROLLER)
+    # A real token controller leaves no trace in the managed fields of the account.
+    objects.store.put(ACCOUNTS, {**item, "metadata": dict(metadata), "secrets": [{"name": name}]})
+
+
+def take_tokens(objects: Objects, uid: str, namespace: str) -> None:
+    """Delete the secrets of a service account that is gone."""
+    for one in objects.store.all(("", "secrets"), namespace):
+        if (one["metadata"].get("annotations") or {}).get("kubernetes.io/service-account.uid") == uid:
+            objects.store.remove(("", "secrets"), one)

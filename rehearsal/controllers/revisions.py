@@ -46,11 +46,6 @@ def owner_reference(owner: Json) -> Json:
     }
 
 
-def controller_of(item: Json) -> Json | None:
-    """Return the reference of an object to its controller."""
-    return next((x for x in item["metadata"].get("ownerReferences") or () if x.get("controller")), None)
-
-
 def current_revision(objects: Objects, index: Index, owner: Json) -> str:
     """Return the hash of an owner's template; its ControllerRevision is written when it is new."""
     revision = template_hash(owner["spec"]["template"])

@@ -290,3 +290,50 @@ def test_a_namespace_must_be_there(space: Space) -> None:
     answer = space.api.post("/api/v1/namespaces/nowhere/configmaps", json=config_map("c"))
     assert said(answer) == (404, "NotFound", 'namespaces "nowhere" not found')
     assert answer.json()["details"] == {"name": "nowhere", "kind": "namespaces"}
+
+
+def test_everything_that_is_wrong_is_named_at_once(space: Space) -> None:
+    body = deployment("d", replicas=-1, strategy={"type": "Recreate", "rollingUpdate": {"maxSurge": 1}})
+    pod = body["spec"]["template"]["spec"]
+    pod["volumes"] = [{"name": "v", "hostPath": {"path": "/d"}, "emptyDir": {}}]
+    two = {"httpGet": {"port": 80, "path": "/"}, "exec": {"command": ["x"]}}
+    pod["containers"] = [
+        {"name": "a", "image": "x", "livenessProbe": two, "volumeMounts": [{"name": "none", "mountPath": "/x"}]},
+        {"name": "B", "image": "x", "ports": [{"containerPort": 0}, {"containerPort": 80, "protocol": "tcp"}],
+         "env": [{"name": "1 a"}, {"name": "", "value": "x"}], "imagePullPolicy": "Nope", "readinessProbe": {}},
+    ]  # fmt: skip
+    causes = space.post("deployments", body).json()["details"]["causes"]
+    at = "spec.template.spec"
+    assert [(x["reason"], x["field"]) for x in causes] == [
+        ("FieldValueInvalid", "spec.replicas"),
+        ("FieldValueForbidden", f"{at}.volumes[0].hostPath"),
+        ("FieldValueForbidden", f"{at}.containers[0].livenessProbe.httpGet"),
+        ("FieldValueNotFound", f"{at}.containers[0].volumeMounts[0].name"),
+        ("FieldValueInvalid", f"{at}.containers[1].name"),
+        ("FieldValueRequired", f"{at}.containers[1].readinessProbe"),
+        ("FieldValueRequired", f"{at}.containers[1].ports[0].containerPort"),
+        ("FieldValueNotSupported", f"{at}.containers[1].ports[1].protocol"),
+        ("FieldValueInvalid", f"{at}.containers[1].env[0].name"),
+        ("FieldValueRequired", f"{at}.containers[1].env[1].name"),
+        ("FieldValueNotSupported", f"{at}.containers[1].imagePullPolicy"),
+        ("FieldValueForbidden", "spec.strategy.rollingUpdate"),
+    ]
+
+
+def test_a_service_account_gets_a_token(space: Space) -> None:
+    space.post("serviceaccounts", {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}})
+    (given,) = space.ready("serviceaccounts", "robot", lambda x: x.get("secrets"))
+    secret = space.get("secrets", given["name"]).json()
+    assert given["name"].startswith("robot-token-")
+    assert secret["type"] == "kubernetes.io/service-account-token"
+    assert set(secret["data"]) == {"ca.crt", "namespace", "token"}
+    space.delete("serviceaccounts", "robot")
+    space.gone("secrets", given["name"])
+
+
+def test_keys_of_data_are_file_names(space: Space) -> None:
+    assert said(space.post("configmaps", config_map("c", {"a/b": "1"})))[2] == (
+        'ConfigMap "c" is invalid: data[a/b]: Invalid value: "a/b": a valid config key must consist of alphanumeric '
+        "characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is "
+        "'[-._a-zA-Z0-9]+')"
+    )
