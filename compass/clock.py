@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from compass import stopping
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -18,8 +20,8 @@ class Clock:
 
 
 def system_clock() -> Clock:
-    """Return the clock of this machine."""
-    return Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic, sleep=time.sleep)
+    """Return the clock of this machine; its sleep ends early when somebody asks to stop."""
+    return Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic, sleep=stopping.sleep)
 
 
 def stamp(moment: datetime) -> str:

@@ -56,7 +56,7 @@ class _StrictLoader(_Loader):
         self._refuse_twice(node)
         merged = [x for key, x in node.value if key.tag == _MERGE]
         super().flatten_mapping(node)
-        if any(len(x.value) > 100 for x in merged) or len(node.value) > MAX_MERGED:
+        if merged and (any(len(x.value) > 100 for x in merged) or len(node.value) > MAX_MERGED):
             raise yaml.constructor.ConstructorError(None, None, "merge keys that expand without end", node.start_mark)
 
     def _refuse_twice(self, node: Any) -> None:

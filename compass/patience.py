@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import stamina
 
+from compass import stopping
 from compass.errors import Transient
 
 PATIENCE_SECONDS = 90.0
@@ -27,7 +28,7 @@ def patiently(call: Callable[[], T], patience_seconds: float = PATIENCE_SECONDS)
     """
 
     def decide(error: Exception) -> bool | float:
-        if not isinstance(error, Transient) or patience_seconds <= 0:
+        if not isinstance(error, Transient) or patience_seconds <= 0 or stopping.requested():
             return False
         _log.info("asking again: %s", error)
         return True if error.retry_after_seconds is None else error.retry_after_seconds

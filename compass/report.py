@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from compass import stopping
+from compass.change.plan import Plan
 from compass.clock import Clock, iso
 from compass.documents import Document
 from compass.errors import CompassError, exit_status
@@ -64,6 +66,7 @@ class Journal:
         self.cluster, self.role = cluster, role
         self._clock = clock
         self._steps: list[StepReport] = []
+        self.plan: Plan | None = None
         self.backup = ""
         self.counts: dict[str, int] = {}
         self.warnings: list[str] = []
@@ -82,6 +85,7 @@ class Journal:
     @contextmanager
     def step(self, name: str) -> Iterator[list[str]]:
         """Time a step; it fills the list that it is given with a line per object."""
+        stopping.refuse(f"step {name} of cluster {self.cluster}")
         lines: list[str] = []
         began = self._clock.monotonic()
         state: StepState = "failed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from compass.change.plan import Plan
 from compass.clock import stamp
-from compass.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_FAILED, CompassError, InvalidInput, Refused, exit_status
+from compass.errors import EXIT_DIFFERENT, EXIT_DONE, CompassError, InvalidInput, Refused, exit_status
 from compass.job import Job
 from compass.markdown import size_text
 from compass.report import ClusterReport, RunReport
@@ -35,7 +36,7 @@ def upgrade(place: Workplace, screen: Screen, *, yes: bool) -> int:
     if acting:
         confirm(screen, f"upgrade {len(answers)} clusters to {prepared.name} {prepared.version}", yes=yes)
     digests = {target.name: str(x.digest) for target, x in answers if isinstance(x, Plan)}
-    name = f"{stamp(place.clock.now())}-upgrade"
+    name = f"{stamp(place.clock.now())}-upgrade-{secrets.token_hex(2)}"
     status = _run_site(place.job, screen, digests, name)
     _show_report(screen, Path(place.state.reports) / f"{name}.json")
     return status
@@ -67,13 +68,14 @@ def _run_site(job: Job, screen: Screen, digests: dict[str, str], name: str) -> i
     from flows.site import upgrade_site
     from tasks.watching import watch
 
-    with screen.progress() as make, engine.on_this_machine():
+    with screen.progress() as make, engine.on_this_machine(), engine.stops_on_signal(screen.tell) as stopped:
         watch(make)
         try:
             upgrade_site(job.bundle, job.where, job.choices, digests, name)
-        except CompassError as error:
-            screen.fail(str(error))
-            return exit_status(error)
+        except Exception as error:  # noqa: BLE001  (whatever it was, it ends in one line)
+            known = engine.as_known(error, "the site")
+            screen.fail(str(known))
+            return stopped() or exit_status(known)
         finally:
             watch(None)
     return EXIT_DONE
@@ -145,15 +147,16 @@ def _run_removals(job: Job, screen: Screen, targets: Sequence[Target]) -> int:
 
     reports: list[dict[str, Any]] = []
     status = EXIT_DONE
-    with screen.progress() as make, engine.on_this_machine():
+    with screen.progress() as make, engine.on_this_machine(), engine.stops_on_signal(screen.tell) as stopped:
         watch(make)
         for target in targets:
             try:
                 report = remove_components(job.bundle, target.name, job.where, job.choices)
                 reports.append(report.model_dump(mode="json"))
-            except CompassError as error:
-                screen.fail(str(error))
-                status = exit_status(error) or EXIT_FAILED
+            except Exception as error:  # noqa: BLE001  (whatever it was, it ends in one line)
+                known = engine.as_known(error, f"cluster {target.name}")
+                screen.fail(str(known))
+                status = stopped() or exit_status(known)
         watch(None)
     screen.result(reports, lambda: _show_removed(screen, reports))
     return status

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+import signal
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from compass import stopping
+from compass.errors import CompassError, InvalidInput, StepFailed
 
 #: What every flow shares.
 FLOW_SETTINGS: dict[str, Any] = {"persist_result": False, "retries": 0}
@@ -33,8 +37,15 @@ def set_up(environ: MutableMapping[str, str] = os.environ) -> None:
         environ.setdefault(name, value)
     home = Path(environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     # Prefect makes its database readable for all; the folder is what keeps it private.
-    if not home.exists():
-        home.mkdir(mode=0o700, parents=True)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(
+            "make Prefect's folder",
+            home,
+            found=error.strerror or str(error),
+            do="set PREFECT_HOME to a folder of yours",
+        ) from None
 
 
 @contextmanager
@@ -44,3 +55,43 @@ def on_this_machine() -> Iterator[None]:
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
+
+
+def as_known(error: BaseException, subject: str) -> CompassError:
+    """Return an error as one of ours: what is not is Prefect's, or a defect, and says of which type it is."""
+    if isinstance(error, CompassError):
+        return error
+    lines = str(error).strip().splitlines() or [""]
+    where = f"; PREFECT_API_URL is {os.environ['PREFECT_API_URL']}" if os.environ.get("PREFECT_API_URL") else ""
+    return StepFailed("run steps of", subject, found=f"{type(error).__name__}: {lines[0][:300]}{where}",
+                      do="see whether the Prefect server answers, then give the same command again")  # fmt: skip
+
+
+def best_effort(publish: Callable[..., object], *words: object) -> None:
+    """Publish to Prefect what is on disk anyway; a server that is away must not hide how the run ended."""
+    with suppress(Exception):
+        publish(*words)
+
+
+@contextmanager
+def stops_on_signal(tell: Callable[[str], None]) -> Iterator[Callable[[], int]]:
+    """Let Ctrl-C or SIGTERM end the step that runs and begin no other; a second one ends the process at once.
+
+    Gives what returns the exit status of a process that was stopped, 0 when it was not.
+    """
+    seen: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        if seen:
+            os._exit(128 + number)  # threads would be waited for by anything gentler
+        seen.append(number)
+        stopping.request()
+        tell("stopping: the step that runs comes to its end; once more to end at once")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: 128 + seen[0] if seen else 0
+    finally:
+        stopping.withdraw()
+        for number, handler in before.items():
+            signal.signal(number, handler)

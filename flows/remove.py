@@ -5,12 +5,12 @@ from __future__ import annotations
 from prefect import flow
 
 from compass.clock import system_clock
-from compass.errors import CompassError
 from compass.job import Choices, Job, Where
 from compass.report import ClusterReport, Journal
+from compass.steps.failure import after_failure
 from compass.steps.prepare import Prepared
 from compass.steps.workplace import Target
-from flows.engine import FLOW_SETTINGS
+from flows.engine import FLOW_SETTINGS, as_known, best_effort
 from flows.upgrade import only, prepare_bundle
 from tasks import apply, backup, plan, record, sites
 
@@ -42,10 +42,12 @@ def remove_from(job: Job, target: Target, prepared: Prepared) -> ClusterReport:
     journal = Journal(target.name, target.role, system_clock())
     try:
         acted = _steps(job, target, prepared, journal)
-    except CompassError as error:
-        error.report = journal.close("failed", error)
-        record.report_cluster(target, error.report)
-        raise
+    except Exception as error:
+        known = as_known(error, f"cluster {target.name}")
+        left = after_failure(job, target, journal.plan, journal.backup, None, str(known), journal.current)
+        known.report = journal.close("failed", known, left)
+        best_effort(record.report_cluster, target, known.report)
+        raise known from error
     report = journal.close("upgraded" if acted else "unchanged")
     record.report_cluster(target, report)
     return report
@@ -53,7 +55,7 @@ def remove_from(job: Job, target: Target, prepared: Prepared) -> ClusterReport:
 
 def _steps(job: Job, target: Target, prepared: Prepared, journal: Journal) -> bool:
     with journal.step("plan removal") as lines:
-        planned = plan.make_removal_plan(job, target, prepared)
+        planned = journal.plan = plan.make_removal_plan(job, target, prepared)
         journal.counts = {k: v for k, v in planned.counts().items() if v}
         lines += [f"{x.action} {x.ref} {x.reason}".rstrip() for x in planned.removals]
     if not planned.acting:

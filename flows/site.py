@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextvars
+import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from compass import stopping
 from compass.change.plan import Plan
 from compass.clock import iso, stamp, system_clock
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed, exit_status
@@ -19,7 +23,8 @@ from compass.steps.images import LoadResult
 from compass.steps.preflight import Findings
 from compass.steps.record import who
 from compass.steps.workplace import Target
-from flows.engine import FLOW_SETTINGS
+from compass.store import StateDirectory, write_file
+from flows.engine import FLOW_SETTINGS, best_effort
 from flows.remove import remove_from
 from flows.upgrade import ClusterUpgrade
 from tasks import bundle as bundles
@@ -67,7 +72,7 @@ class _SiteRun:
         self.job, self.plan_digests = job, plan_digests
         self.clock = system_clock()
         self.started = self.clock.now()
-        self.name = name or f"{stamp(self.started)}-upgrade"
+        self.name = name or new_name(self.started)
         self.reports: dict[str, ClusterReport] = {}
         self.errors: dict[str, CompassError] = {}
 
@@ -83,10 +88,17 @@ class _SiteRun:
             self._upgrade_all(plans)
             self._remove(plans)
         report = self._report(loaded)
-        record.report_run(self.job, self.name, report)
+        path = self.path
+        write_file(path, report.model_dump_json(indent=1).encode())
+        best_effort(record.report_run, report, str(path))
         if self.errors:
             raise _worst(list(self.errors.items()), len(self.targets))
         return report
+
+    @property
+    def path(self) -> Path:
+        """Where the report is written: below the state directory of the machine that runs this."""
+        return StateDirectory(Path(self.job.where.state_dir)).reports / f"{self.name}.json"
 
     def _plan_all(self) -> dict[str, Plan]:
         """Plan every cluster side by side; one that cannot be planned is failed, and the others go on."""
@@ -150,6 +162,10 @@ class _SiteRun:
         # Removal comes at the very end, once every cluster came out well.
         choices = self.job.choices.model_copy(update={"keep_obsolete": True})
         job = self.job.for_cluster(target.name).model_copy(update={"choices": choices})
+        if stopping.requested():
+            self._fail(target, StepFailed("begin", f"cluster {target.name}", found="interrupted"))
+            self.reports[target.name] = _not_started(target)
+            return
         try:
             upgrade = ClusterUpgrade(job, target, self.prepared, planned.without_removals())
             self.reports[target.name] = upgrade.run()
@@ -172,12 +188,8 @@ class _SiteRun:
             after = remove_from(self.job.for_cluster(control.name), control, self.prepared)
         except CompassError as error:
             self._fail(control, error)
-            failed = {"state": "failed", "problem": str(error), "exit_status": exit_status(error)}
-            self.reports[control.name] = self.reports[control.name].model_copy(update=failed)
-            return
-        before = self.reports[control.name]
-        update = {"steps": (*before.steps, *after.steps), "state": "upgraded", "counts": plans[control.name].counts()}
-        self.reports[control.name] = before.model_copy(update=update)
+            after = error.report
+        self.reports[control.name] = joined(self.reports[control.name], after, plans[control.name])
 
     def _report(self, loaded: LoadResult) -> RunReport:
         clusters = tuple(self.reports.get(x.name) or _not_started(x) for x in self.targets)
@@ -190,8 +202,25 @@ class _SiteRun:
         )  # fmt: skip
 
 
+def joined(before: ClusterReport, removal: ClusterReport, planned: Plan) -> ClusterReport:
+    """Return the report of a cluster whose obsolete Releases were removed after all others came out well."""
+    return removal.model_copy(
+        update={
+            "steps": (*before.steps, *removal.steps),
+            "counts": planned.counts(),
+            "warnings": (*before.warnings, *removal.warnings),
+            "backup": before.backup or removal.backup,
+        }
+    )
+
+
 def _not_started(target: Target) -> ClusterReport:
     return ClusterReport(cluster=target.name, role=target.role, state="not started")
+
+
+def new_name(moment: datetime) -> str:
+    """Return what a run's report is called; two of one second differ."""
+    return f"{stamp(moment)}-upgrade-{secrets.token_hex(2)}"
 
 
 def _batches(targets: Sequence[Target], size: int) -> list[Sequence[Target]]:
@@ -202,10 +231,16 @@ def side_by_side(run: Callable[[Target], None], targets: Sequence[Target], most:
     """Call ``run`` for each target in threads that Prefect knows as part of this run."""
     if not targets:
         return
-    with ThreadPoolExecutor(max_workers=most) as pool:
+    pool = ThreadPoolExecutor(max_workers=most)
+    try:
         futures = [pool.submit(contextvars.copy_context().run, run, x) for x in targets]
         for future in futures:
             future.result()
+    except BaseException:  # interrupted a second time: what has not begun does not begin
+        stopping.request()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def _worst(errors: Sequence[tuple[str, CompassError]], clusters: int) -> CompassError:

@@ -10,9 +10,10 @@ from compass.cluster.record import Record
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed
 from compass.job import Choices, Job, Where
 from compass.report import ClusterReport, Journal
+from compass.steps.failure import after_failure
 from compass.steps.prepare import Prepared
 from compass.steps.workplace import Target
-from flows.engine import FLOW_SETTINGS
+from flows.engine import FLOW_SETTINGS, as_known, best_effort
 from tasks import apply, backup, bundle, check, images, plan, record, sites
 
 
@@ -72,13 +73,13 @@ class ClusterUpgrade:
             CompassError: the first thing that went wrong; its ``report`` is the cluster's.
         """
         try:
-            state = self._steps()
-        except CompassError as error:
-            report = self._failed(error)
-            record.report_cluster(self.target, report)
-            error.report = report  # for upgrade-site, which reports all clusters
-            raise
-        report = self.journal.close("upgraded" if state else "unchanged")
+            changed = self._steps()
+        except Exception as error:
+            known = as_known(error, f"cluster {self.target.name}")
+            known.report = self._failed(known)
+            best_effort(record.report_cluster, self.target, known.report)
+            raise known from error
+        report = self.journal.close("upgraded" if changed else "unchanged")
         record.report_cluster(self.target, report)
         return report
 
@@ -171,17 +172,11 @@ class ClusterUpgrade:
 
     def _failed(self, error: CompassError) -> ClusterReport:
         """Say what is not as before, and tell the cluster that its upgrade failed, as far as it still answers."""
-        left: list[str] = []
-        if self.record is not None and self.plan is not None:
-            finished = iso(system_clock().now())
-            update = {"state": "failed", "step": self.journal.current, "finished": finished, "problem": str(error)}
-            try:
-                if self.journal.backup:
-                    left = apply.not_as_before(self.job, self.target, self.plan, self.journal.backup)
-                record.keep_record(self.job, self.target, self.record.model_copy(update=update))
-            except CompassError as second:
-                left.append(f"not known: {second}")
-        return self.journal.close("failed", error, left)
+        journal, plan_made = self.journal, self.plan if self.record else None
+        left = after_failure(
+            self.job, self.target, plan_made, journal.backup, self.record, str(error), journal.current
+        ) if self.record else []  # fmt: skip
+        return journal.close("failed", error, left)
 
 
 def _refuse_moved(planned: Plan, agreed: Plan) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from compass import markdown
 from compass.change.plan import Plan
 from compass.cluster.record import Record
@@ -12,7 +10,6 @@ from compass.report import ClusterReport, RunReport
 from compass.steps import record as core
 from compass.steps.prepare import Prepared
 from compass.steps.workplace import Target
-from compass.store import write_file
 from tasks.step import publish, step, workplace
 
 
@@ -44,13 +41,9 @@ def last_record(job: Job, target: Target) -> Record | None:
 
 
 @step("report")
-def report_run(job: Job, name: str, report: RunReport) -> str:
-    """Write a run's report below the state directory and return where it is."""
-    with workplace(job) as place:
-        path = Path(place.state.reports) / f"{name}.json"
-    write_file(path, report.model_dump_json(indent=1).encode())
+def report_run(report: RunReport, path: str) -> None:
+    """Publish how a run came out; its report is on disk already."""
     publish("report", markdown.of_run(report), f"report written to {path}")
-    return str(path)
 
 
 @step("cluster report")

@@ -62,6 +62,8 @@ def _deployment(item: dict[str, Any]) -> Health:
     if late:
         return late
     status, wanted = item.get("status") or {}, (item.get("spec") or {}).get("replicas", 1)
+    if (item.get("spec") or {}).get("paused"):
+        return Health("failed", "it is paused (spec.paused), so nothing is rolled out")
     for condition in status.get("conditions") or []:
         if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
             return Health("failed", f"progress deadline exceeded: {condition.get('message', '')}")
@@ -156,6 +158,18 @@ _JUDGES = {
     "Namespace": _namespace,
     "PersistentVolumeClaim": _claim,
 }
+
+
+def wants_no_pods(item: dict[str, Any]) -> bool:
+    """Tell whether a workload is right without a pod: scaled to zero, on no node, or done."""
+    spec, status = item.get("spec") or {}, item.get("status") or {}
+    if item.get("kind") == "DaemonSet":
+        return _observed(item) is None and status.get("desiredNumberScheduled", 0) == 0
+    if item.get("kind") == "Job":
+        return _job(item).state == "ready" and not status.get("active")
+    return bool(spec.get("replicas", 1) == 0)
+
+
 POD_MAKERS = frozenset({"Deployment", "DaemonSet", "StatefulSet", "Job"})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compass.change.health import POD_MAKERS
+from compass.change.health import POD_MAKERS, wants_no_pods
 from compass.change.manifests import Desired, container_images
 from compass.change.proof import OTHER_IMAGE, Evidence, judge_workload, running_images
 from compass.cluster.client import ClusterClient
@@ -87,6 +87,8 @@ def _workload(
     expected: Sequence[ExpectedImage],
 ) -> list[Evidence]:  # fmt: skip
     live = client.get(item.ref)
+    if live and wants_no_pods(live):
+        return []
     pods = pods_of(client, live, current=False) if live else []
     wanted = container_images(item.manifest, str(item.ref))
     found = judge_workload(str(item.ref), wanted, running_images(pods), digests)

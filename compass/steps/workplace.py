@@ -173,7 +173,9 @@ class Workplace:
         return self._connect(target.name, lambda: self._access(target))
 
     def _is_lone(self, target: Target) -> bool:
-        return target.name not in self.cluster_objects if not self.job.where.role else True
+        if self.job.where.role or not self.home.serves(clusters.API_VERSION, clusters.KIND):
+            return True
+        return target.name not in self.cluster_objects
 
     def _access(self, target: Target) -> Access:
         item = self.cluster_objects[target.name]

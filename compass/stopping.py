@@ -1,0 +1,44 @@
+"""A wish to stop, from a signal: the step that runs comes to its end, and no other begins."""
+
+from __future__ import annotations
+
+import threading
+
+from compass.errors import StepFailed
+
+_wish = threading.Event()
+
+
+def request() -> None:
+    """Ask everything in this process to stop."""
+    _wish.set()
+
+
+def withdraw() -> None:
+    """Go on as if nobody had asked."""
+    _wish.clear()
+
+
+def requested() -> bool:
+    """Tell whether somebody asked."""
+    return _wish.is_set()
+
+
+def sleep(seconds: float) -> None:
+    """Sleep, and wake up when somebody asks to stop.
+
+    Raises:
+        StepFailed: somebody asked.
+    """
+    if _wish.wait(seconds):
+        raise StepFailed("wait", found="interrupted", do="give the same command again to go on")
+
+
+def refuse(what: str) -> None:
+    """Check that ``what`` may begin.
+
+    Raises:
+        StepFailed: somebody asked to stop.
+    """
+    if _wish.is_set():
+        raise StepFailed("begin", what, found="interrupted", do="give the same command again to go on")
