@@ -37,8 +37,10 @@ def upgrade(place: Workplace, screen: Screen, *, yes: bool) -> int:
         confirm(screen, f"upgrade {len(answers)} clusters to {prepared.name} {prepared.version}", yes=yes)
     digests = {target.name: str(x.digest) for target, x in answers if isinstance(x, Plan)}
     name = f"{stamp(place.clock.now())}-upgrade-{secrets.token_hex(2)}"
-    status = _run_site(place.job, screen, digests, name)
+    status, problem = _run_site(place.job, screen, digests, name)
     _show_report(screen, Path(place.state.reports) / f"{name}.json")
+    if problem:
+        screen.fail(problem)
     return status
 
 
@@ -62,9 +64,10 @@ def confirm(screen: Screen, what: str, *, yes: bool) -> None:
         raise Refused(what, found="the answer was no")
 
 
-def _run_site(job: Job, screen: Screen, digests: dict[str, str], name: str) -> int:
+def _run_site(job: Job, screen: Screen, digests: dict[str, str], name: str) -> tuple[int, str]:
+    """Run the flow and return the exit status with what went wrong, empty when nothing did."""
     engine.set_up()
-    screen.tell("starting Prefect")
+    screen.tell("starting Prefect (some seconds)")
     from flows.site import upgrade_site
     from tasks.watching import watch
 
@@ -74,11 +77,10 @@ def _run_site(job: Job, screen: Screen, digests: dict[str, str], name: str) -> i
             upgrade_site(job.bundle, job.where, job.choices, digests, name)
         except Exception as error:  # noqa: BLE001  (whatever it was, it ends in one line)
             known = engine.as_known(error, "the site")
-            screen.fail(str(known))
-            return stopped() or exit_status(known)
+            return stopped() or exit_status(known), str(known)
         finally:
             watch(None)
-    return EXIT_DONE
+    return EXIT_DONE, ""
 
 
 def _show_report(screen: Screen, path: Path) -> None:
@@ -141,7 +143,7 @@ def remove(place: Workplace, screen: Screen, *, yes: bool, dry_run: bool) -> int
 
 def _run_removals(job: Job, screen: Screen, targets: Sequence[Target]) -> int:
     engine.set_up()
-    screen.tell("starting Prefect")
+    screen.tell("starting Prefect (some seconds)")
     from flows.remove import remove_components
     from tasks.watching import watch
 

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from compass import __version__
-from compass.errors import EXIT_INVALID, CompassError, exit_status
+from compass.errors import EXIT_FAILED, EXIT_INVALID, CompassError, exit_status
 from compass.steps.workplace import Workplace
 from flows import changes, questions
 from flows.options import LEAVE, Leave, Options
@@ -40,7 +40,7 @@ HERE, DEFAULTS, NO_LEAVE = Path(), Options(), Leave()
 
 @app.command
 def inspect(bundle: Bundle = HERE, /, *, options: Options = DEFAULTS) -> int:
-    """Show what is inside a bundle; every checksum is verified."""
+    """Show what is inside a bundle; its checksums, where it has any, are verified."""
     return _ask(bundle, options, questions.inspect)
 
 
@@ -123,6 +123,9 @@ def _ask(bundle: Path, options: Options, run: Callable[[Workplace, Screen], int]
     except CompassError as error:
         screen.fail(str(error))
         return exit_status(error)
+    except OSError as error:
+        screen.fail(f"{error.filename or 'operating system'}: {error.strerror or error}")
+        return EXIT_FAILED
     return status
 
 
@@ -133,7 +136,8 @@ def _stop(number: int, _frame: object) -> NoReturn:
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     try:
         status = app(exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from compass import stopping
 from compass.errors import CompassError, InvalidInput, StepFailed
+from compass.store import write_file
 
+SERVER_PID = "compass-upgrade-server.pid"
 #: What every flow shares.
 FLOW_SETTINGS: dict[str, Any] = {"persist_result": False, "retries": 0}
 
@@ -35,7 +40,7 @@ def set_up(environ: MutableMapping[str, str] = os.environ) -> None:
     """Give Prefect its settings before it is imported; what the user has set stays."""
     for name, value in {**SETTINGS, **COMMAND_LINE_SETTINGS}.items():
         environ.setdefault(name, value)
-    home = Path(environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    home = prefect_home(environ)
     # Prefect makes its database readable for all; the folder is what keeps it private.
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,11 +55,48 @@ def set_up(environ: MutableMapping[str, str] = os.environ) -> None:
 
 @contextmanager
 def on_this_machine() -> Iterator[None]:
-    """Run flows without heartbeats: nobody watches them here, and each flow would wait a second for its last."""
+    """Run flows on Prefect's local server: apart from the terminal, and without heartbeats that nobody watches.
+
+    In the terminal's process group the server would be killed by the Ctrl-C that lets our step come to its end, and
+    with our standard output it would keep the pipes of whoever reads us open.
+    """
+    server: Any = import_module("prefect.server.api.server")
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield
+    end_orphan(prefect_home())
+    # Prefect has no setting for it; the module starts nothing else.
+    apart = SimpleNamespace(**{**vars(subprocess), "Popen": _apart})
+    before, server.subprocess = server.subprocess, apart
+    try:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield
+    finally:
+        server.subprocess = before
+
+
+def _apart(args: list[str], **settings: Any) -> subprocess.Popen[Any]:
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(args, start_new_session=True, **{**settings, **quiet})
+    write_file(prefect_home() / SERVER_PID, str(process.pid).encode())
+    return process
+
+
+def prefect_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where Prefect keeps its database on this machine."""
+    return Path(environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+
+
+def end_orphan(home: Path) -> None:
+    """End the local server that a killed run of ours left behind."""
+    try:
+        pid = int((home / SERVER_PID).read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+    except (OSError, ValueError, IndexError):
+        return
+    if b"prefect.server.api.server:create_app" in words and parent == "1":
+        with suppress(OSError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def as_known(error: BaseException, subject: str) -> CompassError:
@@ -88,7 +130,7 @@ def stops_on_signal(tell: Callable[[str], None]) -> Iterator[Callable[[], int]]:
         stopping.request()
         tell("stopping: the step that runs comes to its end; once more to end at once")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield lambda: 128 + seen[0] if seen else 0
     finally:

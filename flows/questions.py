@@ -39,7 +39,9 @@ def inspect(place: Workplace, screen: Screen) -> int:
     def text() -> None:
         screen.say(f"{prepared.name} {prepared.version}", "bold")
         screen.say(f"digest  {prepared.digest}")
-        screen.say(f"files   {prepared.files}, {size_text(prepared.size_bytes)}, every checksum right")
+        checked = bundle.definition.checksums or bundle.unpacked_sums is not None
+        sums = "every checksum right" if checked else "no checksums to compare them with"
+        screen.say(f"files   {prepared.files}, {size_text(prepared.size_bytes)}; {sums}")
         for line in bundle.conclusions:
             screen.say(f"  {line}")
         _show_components(bundle, screen)
@@ -108,6 +110,12 @@ def show_plans(
                 screen.say(f"  cannot be planned: {answer}", "red")
             else:
                 _show_plan(screen, answer)
+        for target, answer in answers:
+            if isinstance(answer, Plan) and len(answers) > 1:
+                counts = [
+                    f"{n} to {_WILL[x]}" for x, n in answer.counts().items() if n and x not in ("unchanged", "skipped")
+                ]
+                screen.say(f"{target.name}: {', '.join(counts) or 'nothing to change'}")
         absent = [x for x in expected if not x.is_published]
         screen.say(f"images: {len(absent)} of {len(expected)} to push", "bold")
         for image in absent:
@@ -122,11 +130,22 @@ def _plan_json(target: Target, answer: Plan | CompassError) -> dict[str, Any]:
     return {**answer.model_dump(mode="json"), "digest": answer.digest}
 
 
+_WILL = {"created": "create", "configured": "configure", "deleted": "delete", "skipped": "skip"}
+_WILL["unchanged"] = "unchanged"
+
+
+def _short(plan: Plan) -> str:
+    counts = {_WILL[x]: n for x, n in plan.counts().items() if n and x in ("created", "configured", "deleted")}
+    return ", ".join(f"{n} to {action}" for action, n in counts.items()) or "nothing to change"
+
+
 def _show_plan(screen: Screen, plan: Plan) -> None:
     styles = {"created": "green", "configured": "yellow", "deleted": "red"}
     for change in (*plan.changes, *plan.removals):
         note = f" ({change.reason})" if change.reason else " (its data is lost)" if change.loses_data else ""
-        screen.say(f"  {MARKS[change.action]} {change.action} {change.ref}{note}", styles.get(change.action, "dim"))
+        screen.say(
+            f"  {MARKS[change.action]} {_WILL[change.action]} {change.ref}{note}", styles.get(change.action, "dim")
+        )
         for line in change.differences:
             screen.say(f"      {line}")
     if not plan.acting:

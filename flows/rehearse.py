@@ -13,18 +13,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from compass.errors import EXIT_DONE, InvalidInput
 from compass.report import RunReport
+from flows import engine
 from flows.screen import Screen
 from rehearsal.example.bundle import write_bundle
-from rehearsal.site import SimulatedSite, Trouble
+from rehearsal.site import CONTROL, SimulatedSite, Trouble
 
 MOST_CLUSTERS = 500
 SHOWN_CLUSTERS = 12
+GRACE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Rehearsal:
 
 
 def rehearse(asked: Rehearsal, screen: Screen) -> int:
-    """Run plan, upgrade and check on a simulated site; return the exit status of the upgrade.
+    """Run upgrade and check on a simulated site; return the exit status of the upgrade.
 
     Raises:
         InvalidInput: the number of clusters makes no sense, or bundle or backup are not there.
@@ -76,7 +78,7 @@ def _on_a_site(asked: Rehearsal, screen: Screen, folder: Path) -> int:
             run.command("check")
         _summary(screen, folder / "state", time.monotonic() - began)
         if asked.keep:
-            _stay(site, folder, screen)
+            _stay(site, folder, bundle, screen)
     return status
 
 
@@ -106,6 +108,8 @@ class _Commands:
             killed.set()
             self.screen.tell("rehearsal: kill -9, in the middle of the first apply", "magenta")
             os.killpg(process[0].pid, signal.SIGKILL)
+            time.sleep(0.5)  # until its local server has no parent any more
+            engine.end_orphan(_prefect_home())
 
         with self.site.broken(kill, lambda text: self.screen.tell(f"rehearsal: {text}", "magenta")):
             process.append(self._start(*words))
@@ -132,9 +136,12 @@ def _end(process: subprocess.Popen[bytes]) -> int:
     """Wait for a command and return its exit status; Ctrl-C goes to it and to all that it started."""
     try:
         return process.wait()
-    except KeyboardInterrupt:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+    except BaseException:  # Ctrl-C, or SIGTERM as SystemExit: what was started ends before the site goes
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(process.pid, number)
+                process.wait(GRACE_SECONDS)
+        engine.end_orphan(_prefect_home())
         raise
 
 
@@ -179,12 +186,15 @@ def _states(report: RunReport) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
-def _stay(site: SimulatedSite, folder: Path, screen: Screen) -> None:
+def _stay(site: SimulatedSite, folder: Path, bundle: Path, screen: Screen) -> None:
     """Keep the site up until the person has seen enough."""
     screen.say("")
+    here = Path(sys.executable).parent
     screen.say(f"registry: {site.registry.url}")
     for name, path in site.kubeconfigs(folder / "kubeconfigs").items():
-        screen.say(f"{name}: kubectl --kubeconfig {path} get pods -A")
+        kind = "releases" if name == CONTROL else "deployments"
+        screen.say(f"{name}: {here / 'kubectl'} --kubeconfig {path} get {kind} -A")
+    screen.say(f"again: {here / 'compass-upgrade'} plan {bundle} --site {site.folder}")
     screen.say(f"backups and reports: {folder / 'state'}")
     screen.say("the site stays up until Ctrl-C")
     stop = threading.Event()

@@ -21,12 +21,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     # values
     "compass": set(),
     "compass.errors": set(),
-    "compass.clock": set(),
+    "compass.stopping": {"compass.errors"},
+    "compass.clock": {"compass.stopping"},
     "compass.progress": set(),
     "compass.digests": {"compass.errors"},
     "compass.names": {"compass.digests", "compass.errors"},
     "compass.documents": {"compass.errors"},
-    "compass.patience": {"compass.errors"},
+    "compass.patience": {"compass.errors", "compass.stopping"},
     # logic: pure, it opens nothing
     "compass.bundle.config": {"compass.errors"},
     "compass.bundle.definition": {"compass.documents", "compass.errors", "compass.names"},
@@ -68,7 +69,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "compass.cluster", "compass.digests", "compass.documents", "compass.errors", "compass.images", "compass.job",
         "compass.names", "compass.progress", "compass.site", "compass.steps", "compass.store",
     },
-    "compass.report": {"compass.clock", "compass.documents", "compass.errors", "compass.steps"},
+    "compass.report": {
+        "compass.change.plan", "compass.clock", "compass.documents", "compass.errors", "compass.steps", "compass.stopping",
+    },
     "compass.markdown": {"compass.change", "compass.report", "compass.steps"},
     # the storeys above the core
     "tasks": {"compass", "compass.*", "tasks"},

@@ -20,6 +20,16 @@ def is_left_out(name: str) -> bool:
     return parts[0] in ("compass-state", "release_backup") or ".git" in parts
 
 
+def _is_output(name: str) -> bool:
+    """Tell whether a file at the top is what somebody's shell wrote there."""
+    return "/" not in name and name.endswith((".log", ".out", ".err", ".txt", ".json"))
+
+
+def _is_state(folder: Path) -> bool:
+    """Tell whether a folder is somebody's state directory, whatever its name."""
+    return (folder / "backups").is_dir() or (folder / "reports").is_dir()
+
+
 class BundleFiles(Protocol):
     """Files by their path inside the bundle, ``/`` between the parts."""
 
@@ -34,23 +44,30 @@ class BundleFiles(Protocol):
 
 
 class DirectoryFiles:
-    """The files below a directory; links that lead out of it are refused."""
+    """The files below a directory; links that lead out of it are refused.
 
-    def __init__(self, root: Path) -> None:
+    Somebody may stand in it (``in_place``): what they write there, a log or a state directory, is no part of the
+    bundle, unless its checksums say what is.
+    """
+
+    def __init__(self, root: Path, *, in_place: bool = False) -> None:
         self.root = root.resolve()
+        self._is_desk = in_place and not (self.root / "checksums.txt").is_file()
 
     def __str__(self) -> str:
         return str(self.root)
 
     def names(self) -> list[str]:
         """Return every file's path, sorted; what a run leaves beside the bundle is not part of it."""
-        return sorted(self._walk(self.root))
+        return sorted(x for x in self._walk(self.root) if not (self._is_desk and _is_output(x)))
 
     def _walk(self, folder: Path) -> Iterator[str]:
         for path in folder.iterdir():
             if is_left_out(path.relative_to(self.root).as_posix()):
                 continue
             if path.is_dir() and not path.is_symlink():
+                if self._is_desk and folder == self.root and _is_state(path):
+                    continue
                 yield from self._walk(path)
             else:
                 yield path.relative_to(self.root).as_posix()

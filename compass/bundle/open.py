@@ -83,7 +83,7 @@ def open_bundle(path: Path, bundles: Path, progress: Progress) -> Bundle:
 
 
 def _open_folder(path: Path, bundles: Path, progress: Progress) -> Bundle:
-    files = DirectoryFiles(path)
+    files = DirectoryFiles(path, in_place=True)
     if (path / DEFINITION).exists() or legacy.looks_legacy(files.names()):
         return _assemble(files, path, None, (path.parent.name, path.name))
     inside = [x for x in sorted(path.iterdir()) if COMPONENT_ARCHIVE.fullmatch(x.name) and x.is_file()]

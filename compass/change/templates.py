@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError, meta
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -66,6 +67,19 @@ def _typed(name: str, variable: Variable, text: str) -> Any:
     return text
 
 
+def refuse_unused(given: Mapping[str, str], used: set[str]) -> None:
+    """Check that every name that was given is one that a template or the definition knows.
+
+    Raises:
+        InvalidInput: one is not; the nearest that there is is named.
+    """
+    for name in given:
+        if name not in used:
+            near = difflib.get_close_matches(name, sorted(used), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the bundle knows: {', '.join(sorted(used)) or 'none'}"
+            raise InvalidInput("read --set", name, found="no template uses it", do=hint)
+
+
 def template_values(definition: Definition, place: Place, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything that a template sees (docs/formats.md, section Templates)."""
     values: dict[str, Any] = {
@@ -105,6 +119,17 @@ class TemplateRenderer:
             comment_start_string="[#", comment_end_string="#]",
         )  # fmt: skip
         self._environment.globals.clear()
+
+    def names(self, text: str, where: str) -> set[str]:
+        """Return the names that a template asks for.
+
+        Raises:
+            InvalidInput: its syntax is wrong.
+        """
+        try:
+            return meta.find_undeclared_variables(self._environment.parse(text))
+        except TemplateSyntaxError as error:
+            raise InvalidInput("render", f"{where}, line {error.lineno}", found=error.message) from None
 
     def render(self, text: str, values: Mapping[str, Any], where: str) -> str:
         """Return a template filled in.

@@ -15,6 +15,7 @@ from compass.change.ownership import (
 )
 from compass.change.plan import Change, applied_change
 from compass.cluster.client import FIELD_MANAGER, ClusterClient, Conflict
+from compass.cluster.transport import Moved
 from compass.errors import InvalidInput, StepFailed
 
 _LOOKS = 5
@@ -51,10 +52,17 @@ def apply(client: ClusterClient, item: Desired, *, force_conflicts: bool = False
     Raises:
         Conflict, StepFailed, InvalidInput: as ``preview``.
     """
-    live = client.get(item.ref)
-    fields = _earlier_fields(client, live) if live else {}
-    if live and fields:
-        _take_over(client, item, live, fields)
+    for look in range(_LOOKS):
+        live = client.get(item.ref)
+        fields = _earlier_fields(client, live) if live else {}
+        if not live or not fields:
+            break
+        try:
+            _take_over(client, item, live, fields)
+            break
+        except Moved:  # a controller wrote its status in between, as it does while pods move
+            if look == _LOOKS - 1:
+                raise
     return _apply(client, item.manifest, force_conflicts=force_conflicts, dry_run=False)
 
 

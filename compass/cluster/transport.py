@@ -14,6 +14,10 @@ from compass.errors import CompassError, InvalidInput, Refused, StepFailed, Tran
 from compass.site.access import Access
 
 
+class Moved(StepFailed):
+    """The object has changed since it was read; whoever read it may read it again."""
+
+
 def tls_context(access: Access) -> ssl.SSLContext:
     """Return the TLS settings of an access; the client's key touches no disk that outlives this call.
 
@@ -84,6 +88,8 @@ def refused(did: str, subject: object, status: int, body: Any, retry_after: str 
         return Refused(did, subject, found=message, do="give the kubeconfig's user this right")
     if status == 500 and "failed to create typed patch object" in message:  # its word for a manifest against the schema
         return InvalidInput(did, subject, found=message, expected="fields as the cluster's API has them")
+    if status == 409 and answer.get("reason") == "Conflict":
+        return Moved(did, subject, found=message)
     if status == 429 or status >= 500:
         error = Transient(did, subject, found=message)
         seconds = (answer.get("details") or {}).get("retryAfterSeconds") or retry_after

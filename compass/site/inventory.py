@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dateutil.rrule import rrulestr
@@ -98,6 +98,20 @@ class Inventory(Document):
     state_dir: str = Field(alias="stateDir")
     work_pool: str = Field(alias="workPool")
     sites: tuple[InventorySite, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_no_template(cls, value: Any) -> Any:
+        # In prefect.yaml braces are Prefect's: it would put variables, or a secret block, into a parameter.
+        todo = [value]
+        while todo:
+            here = todo.pop()
+            todo += (
+                list(here.values()) + list(here) if isinstance(here, dict) else here if isinstance(here, list) else []
+            )
+            if isinstance(here, str) and "{{" in here:
+                raise ValueError(f"{here[:60]!r} holds '{{{{', which Prefect would replace")
+        return value
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Inventory:

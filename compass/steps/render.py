@@ -14,7 +14,7 @@ from compass.change.manifests import (
     parse_manifests,
     sort_for_apply,
 )
-from compass.change.templates import Place, TemplateRenderer, template_values, variable_values
+from compass.change.templates import Place, TemplateRenderer, refuse_unused, template_values, variable_values
 from compass.cluster.client import ClusterClient
 from compass.errors import InvalidInput
 from compass.site.settings import read_values
@@ -29,6 +29,7 @@ def render(place: Workplace, target: Target) -> list[Desired]:
     """
     definition = place.bundle.definition
     variables = variable_values(definition, read_values(place.job.choices.values))
+    refuse_unused(place.job.choices.values, _known_names(place))
     here = Place(
         cluster=target.name, role=target.role, registry=place.registry_place.host, endpoint=target.endpoint,
         control_endpoint=target.control_endpoint,
@@ -44,6 +45,14 @@ def render(place: Workplace, target: Target) -> list[Desired]:
                 container_images(kept.manifest, f"template {template}, {kept.ref}")
                 wanted.append(kept)
     return sort_for_apply(wanted)
+
+
+def _known_names(place: Workplace) -> set[str]:
+    """Return every variable that the definition declares or a template of the bundle asks for."""
+    definition, renderer = place.bundle.definition, TemplateRenderer()
+    templates = [x for component in definition.components for x in component.templates]
+    asked = [renderer.names(place.bundle.text(x), f"template {x}") for x in templates]
+    return set(definition.variables).union(*asked)
 
 
 def fit(client: ClusterClient, wanted: Sequence[Desired]) -> list[Desired]:

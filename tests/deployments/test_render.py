@@ -74,6 +74,7 @@ def test_no_parameter_holds_more_than_paths_names_and_choices(tmp_path: Path) ->
         ),
         ({"schedules": {"backup": {"rrule": "FREQ=DAILY;UNTIL=20270101T000000Z", "timezone": "UTC"}}}, "UNTIL"),
         ({"role": "master"}, "role"),
+        ({"labels": {"tier": "{{ $HOME }}"}}, "which Prefect would replace"),
     ],
 )
 def test_a_wrong_inventory_is_refused_with_the_place(tmp_path: Path, changes: dict[str, object], words: str) -> None:

@@ -167,7 +167,7 @@ def test_a_release_in_config_that_does_not_exist_is_reported_and_the_run_goes_on
         only = case.desk.run("remove", bundle, "--dry-run", *case.where())
     for done in (planned, only):
         assert done.status == 3, done.err
-        assert "skipped Release/default/old-gateway (not there)" in done.out
+        assert "skip Release/default/old-gateway (not there)" in done.out
         assert "deleted Release/default/old-console" in done.out
 
 
@@ -176,8 +176,8 @@ def test_a_config_of_which_no_release_exists_removes_nothing_and_is_no_error(cas
     with case.untouched(bundle):
         done = case.desk.run("remove", bundle, "--yes", *case.where())
     assert done.status == 0, done.err
-    assert "skipped Release/default/ghost (not there)" in done.out
-    assert "skipped Release/default/shade (not there)" in done.out
+    assert "skip Release/default/ghost (not there)" in done.out
+    assert "skip Release/default/shade (not there)" in done.out
 
 
 def test_the_material_of_these_tests_is_a_good_bundle(case: Case, bundle: Path, packed: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_kept_site_is_there_for_kubectl_until_it_is_interrupted(kept: subproce
     assert kept.stdout
     commands: dict[str, str] = {}
     for line in kept.stdout:
-        found = re.match(r"(\S+): kubectl --kubeconfig (\S+)", line)
+        found = re.match(r"(\S+): \S+kubectl --kubeconfig (\S+)", line)
         if found:
             commands[found[1]] = found[2]
         if "until Ctrl-C" in line:
