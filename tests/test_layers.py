@@ -70,7 +70,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "compass.names", "compass.progress", "compass.site", "compass.steps", "compass.store",
     },
     "compass.report": {
-        "compass.change.plan", "compass.clock", "compass.documents", "compass.errors", "compass.steps", "compass.stopping",
+        "compass.change.plan", "compass.clock", "compass.documents", "compass.errors", "compass.steps",
+        "compass.stopping",
     },
     "compass.markdown": {"compass.change", "compass.report", "compass.steps"},
     # the storeys above the core
