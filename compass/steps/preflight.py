@@ -15,7 +15,7 @@ from compass.site import clusters
 from compass.steps.images import nothing_to_push, some_repository
 from compass.steps.render import fit, render
 from compass.steps.workplace import Target, Workplace
-from compass.store import need_space, private_folder
+from compass.store import need_space
 
 OLDEST = (1, 18)  # the first whose server-side apply keeps track of every object
 
@@ -43,7 +43,6 @@ def preflight_site(place: Workplace, archives: Mapping[str, str]) -> Findings:
     else:
         place.registry.writable(some_repository(place))
         registry = f"registry {place.registry_place.host} takes uploads"
-    private_folder(place.state.root)
     size = sum(place.bundle.files.size(x) for x in place.bundle.image_archives)
     need_space(place.state.root, size, "keep images and backups")
     return Findings(lines=(registry, f"space for {(size >> 20) + 1} MiB of images and the backups"))

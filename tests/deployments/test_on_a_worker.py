@@ -122,7 +122,7 @@ def run(operator: Operator, name: str) -> dict[str, Any]:
     return newest()
 
 
-def test_a_cluster_is_upgraded_by_its_own_deployment(operator: Operator) -> None:
+def step_a_cluster_is_upgraded_by_its_own_deployment(operator: Operator) -> None:
     done = run(operator, "upgrade-cluster/here-user-1")
     assert (done["state_type"], done["name"]) == ("COMPLETED", "upgrade user-1")
     keys = {x["key"] for x in operator.asked("artifacts", flow_runs={"id": {"any_": [done["id"]]}})}
@@ -132,20 +132,20 @@ def test_a_cluster_is_upgraded_by_its_own_deployment(operator: Operator) -> None
     assert {"verify bundle", "load images", "plan user-1", "apply user-1", "wait user-1", "check user-1"} <= tasks
 
 
-def test_the_artifacts_say_what_was_done(operator: Operator) -> None:
+def step_the_artifacts_say_what_was_done(operator: Operator) -> None:
     artifacts = {x["key"]: x["data"] for x in operator.asked("artifacts", artifacts={"type": {"any_": ["markdown"]}})}
     assert "configured | Deployment/kube-system/am-minion" in artifacts["plan-user-1"]
     assert f"{operator.site.registry.host}/release/am_minion:v0.0.7" in artifacts["images"]
     assert "| equal | Deployment/kube-system/am-minion | am-minion |" in artifacts["check-user-1"]
 
 
-def test_the_other_verbs_have_deployments_of_their_own(operator: Operator) -> None:
+def step_the_other_verbs_have_deployments_of_their_own(operator: Operator) -> None:
     for name in ("backup-cluster/here-control", "upgrade-cluster/here-control", "check-cluster/here-user-1",
                  "remove-components/here-control"):  # fmt: skip
         assert run(operator, name)["state_type"] == "COMPLETED", name
 
 
-def test_a_second_run_changes_nothing(operator: Operator) -> None:
+def step_a_second_run_changes_nothing(operator: Operator) -> None:
     done = run(operator, "upgrade-cluster/here-user-1")
     assert done["state_type"] == "COMPLETED"
     (artifact,) = operator.asked(
@@ -154,7 +154,7 @@ def test_a_second_run_changes_nothing(operator: Operator) -> None:
     assert "Cluster user-1: unchanged" in artifact["data"]
 
 
-def test_a_run_that_fails_says_why(operator: Operator) -> None:
+def step_a_run_that_fails_says_why(operator: Operator) -> None:
     plane = operator.site.users["user-1"]
     plane.stop_api()
     try:
@@ -171,9 +171,19 @@ def test_a_run_that_fails_says_why(operator: Operator) -> None:
     assert "does not answer" in failed[0]["state"]["message"]
 
 
-def test_no_parameter_log_or_artifact_holds_a_secret(operator: Operator) -> None:
+def step_no_parameter_log_or_artifact_holds_a_secret(operator: Operator) -> None:
     """Nothing that proves who we are is in Prefect's database."""
     database = b"".join(x.read_bytes() for x in (operator.folder / "home").glob("prefect.db*"))
     assert b"upgrade user-1" in database
     for plane in operator.site.clusters.values():
         assert plane.token.encode() not in database
+
+
+def test_clusters_are_worked_on_by_their_own_deployments_step_by_step(operator: Operator) -> None:
+    """Each step stands on those before it, so they are one test: its trace names the step that failed."""
+    step_a_cluster_is_upgraded_by_its_own_deployment(operator)
+    step_the_artifacts_say_what_was_done(operator)
+    step_the_other_verbs_have_deployments_of_their_own(operator)
+    step_a_second_run_changes_nothing(operator)
+    step_a_run_that_fails_says_why(operator)
+    step_no_parameter_log_or_artifact_holds_a_secret(operator)

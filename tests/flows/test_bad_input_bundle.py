@@ -168,7 +168,7 @@ def test_a_release_in_config_that_does_not_exist_is_reported_and_the_run_goes_on
     for done in (planned, only):
         assert done.status == 3, done.err
         assert "skip Release/default/old-gateway (not there)" in done.out
-        assert "deleted Release/default/old-console" in done.out
+        assert "delete Release/default/old-console" in done.out
 
 
 def test_a_config_of_which_no_release_exists_removes_nothing_and_is_no_error(case: Case, tmp_path: Path) -> None:

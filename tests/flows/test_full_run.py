@@ -85,7 +85,7 @@ def versions(site: Site, folder: Path) -> dict[str, str]:
     return found
 
 
-def test_a_backup_equals_what_kubectl_gets(job: Job, tmp_path: Path) -> None:
+def step_a_backup_equals_what_kubectl_gets(job: Job, tmp_path: Path) -> None:
     done = job.run("backup", "--cluster", "control")
     assert done.status == 0, done.err
     (folder,) = (job.state / "backups" / "control").iterdir()
@@ -105,7 +105,7 @@ def test_a_backup_equals_what_kubectl_gets(job: Job, tmp_path: Path) -> None:
     assert all(x.stat().st_mode & 0o077 == 0 for x in folder.rglob("*"))
 
 
-def test_a_whole_upgrade_does_all_that_the_old_scripts_did_and_proves_it(job: Job, tmp_path: Path) -> None:
+def step_a_whole_upgrade_does_all_that_the_old_scripts_did_and_proves_it(job: Job, tmp_path: Path) -> None:
     before = {x["metadata"]["name"] for x in listed(job.site, "control", "releases", tmp_path)}
     planned = job.run("plan", "--allow-data-loss")
     assert planned.status == 3, planned.err
@@ -133,7 +133,7 @@ def test_a_whole_upgrade_does_all_that_the_old_scripts_did_and_proves_it(job: Jo
     assert not [x for x in listed(job.site, "control", "pvc", tmp_path) if x["metadata"]["name"] == "am-mysql-data"]
 
 
-def test_check_after_it_prints_the_lines_of_the_old_scripts(job: Job) -> None:
+def step_check_after_it_prints_the_lines_of_the_old_scripts(job: Job) -> None:
     done = job.run("check")
     assert (done.status, done.out.split()) == (
         0,
@@ -141,7 +141,7 @@ def test_check_after_it_prints_the_lines_of_the_old_scripts(job: Job) -> None:
     )
 
 
-def test_every_cluster_says_which_bundle_it_has(job: Job, tmp_path: Path) -> None:
+def step_every_cluster_says_which_bundle_it_has(job: Job, tmp_path: Path) -> None:
     for cluster in job.site.clusters:
         text = kubectl(
             job.site, cluster, "-n", "kube-system", "get", "cm", "compass-upgrade", "-o", "json", folder=tmp_path
@@ -150,7 +150,7 @@ def test_every_cluster_says_which_bundle_it_has(job: Job, tmp_path: Path) -> Non
         assert (record["state"], record["version"], record["step"]) == ("done", "2.7.1", "record")
 
 
-def test_a_second_upgrade_changes_nothing_and_says_so(job: Job, tmp_path: Path) -> None:
+def step_a_second_upgrade_changes_nothing_and_says_so(job: Job, tmp_path: Path) -> None:
     registry, objects = job.site.registry.everything(), versions(job.site, tmp_path)
     backups = sorted((job.state / "backups").rglob("index.json"))
     done = job.run("upgrade", "--yes", "--allow-data-loss")
@@ -162,7 +162,7 @@ def test_a_second_upgrade_changes_nothing_and_says_so(job: Job, tmp_path: Path) 
     assert job.run("plan", "--allow-data-loss").status == 0
 
 
-def test_check_names_a_pod_that_runs_something_else(job: Job, tmp_path: Path) -> None:
+def step_check_names_a_pod_that_runs_something_else(job: Job, tmp_path: Path) -> None:
     host = job.site.registry.host
     words = ("-n", "kube-system", "set", "image", "deployment/am-minion", f"am-minion={host}/release/am_minion:v0.0.6")
     kubectl(job.site, "user-1", *words, folder=tmp_path)
@@ -177,7 +177,7 @@ def test_check_names_a_pod_that_runs_something_else(job: Job, tmp_path: Path) ->
     assert "v0.0.6" in wrong["reason"]
 
 
-def test_a_cluster_that_was_changed_by_hand_is_brought_back(job: Job) -> None:
+def step_a_cluster_that_was_changed_by_hand_is_brought_back(job: Job) -> None:
     done = job.run("upgrade", "--yes", "--allow-data-loss", "--output", "json", "--force-conflicts")
     assert done.status == 0, done.err
     report = json.loads(done.out)
@@ -186,7 +186,7 @@ def test_a_cluster_that_was_changed_by_hand_is_brought_back(job: Job) -> None:
     assert job.run("check").status == 0
 
 
-def test_remove_alone_deletes_only_what_is_named_and_only_after_a_backup(job: Job, tmp_path: Path) -> None:
+def step_remove_alone_deletes_only_what_is_named_and_only_after_a_backup(job: Job, tmp_path: Path) -> None:
     manifest = tmp_path / "release.yaml"
     manifest.write_text(
         "apiVersion: release.caicloud.io/v1alpha1\nkind: Release\n"
@@ -202,3 +202,15 @@ def test_remove_alone_deletes_only_what_is_named_and_only_after_a_backup(job: Jo
     newest = max((job.state / "backups" / "control").iterdir())
     assert (newest / "release_backup" / "default" / "old-gateway.yaml").is_file()
     assert job.run("remove", "--yes").status == 0
+
+
+def test_the_main_job_from_the_backup_to_the_removal_step_by_step(job: Job, tmp_path: Path) -> None:
+    """Each step stands on those before it, so they are one test: its trace names the step that failed."""
+    step_a_backup_equals_what_kubectl_gets(job, tmp_path)
+    step_a_whole_upgrade_does_all_that_the_old_scripts_did_and_proves_it(job, tmp_path)
+    step_check_after_it_prints_the_lines_of_the_old_scripts(job)
+    step_every_cluster_says_which_bundle_it_has(job, tmp_path)
+    step_a_second_upgrade_changes_nothing_and_says_so(job, tmp_path)
+    step_check_names_a_pod_that_runs_something_else(job, tmp_path)
+    step_a_cluster_that_was_changed_by_hand_is_brought_back(job)
+    step_remove_alone_deletes_only_what_is_named_and_only_after_a_backup(job, tmp_path)
