@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shlex
 import shutil
 import signal
@@ -55,6 +56,9 @@ def rehearse(asked: Rehearsal, screen: Screen) -> int:
         raise InvalidInput("read option", "--clusters", found=str(asked.clusters), expected=f"1 to {MOST_CLUSTERS}")
     if asked.bundle and not asked.bundle.exists():
         raise InvalidInput("open bundle", asked.bundle, found="no such file or folder", expected="a bundle")
+    # Each cluster listens, and is spoken to over several connections: hundreds need more than the usual 1,024 files.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     folder = Path(tempfile.mkdtemp(prefix="compass-rehearsal-"))
     # The simulated servers break connections on purpose; what their framework says of it helps nobody.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)
