@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
 from compass import stopping
 from compass.change.plan import Plan
-from compass.clock import Clock, iso
+from compass.clock import Clock, iso, stamp
 from compass.documents import Document
 from compass.errors import CompassError, exit_status
 from compass.steps.images import ImageResult
@@ -122,3 +124,8 @@ class Journal:
 def now_text(clock: Clock) -> str:
     """Return the present moment as reports have it."""
     return iso(clock.now())
+
+
+def run_name(moment: datetime) -> str:
+    """Return what a run's report is called; two of one second differ."""
+    return f"{stamp(moment)}-upgrade-{secrets.token_hex(2)}"

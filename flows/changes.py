@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from compass.change.plan import Plan
-from compass.clock import stamp
 from compass.errors import EXIT_DIFFERENT, EXIT_DONE, CompassError, InvalidInput, Refused, exit_status
 from compass.job import Job
 from compass.markdown import size_text
-from compass.report import ClusterReport, RunReport
+from compass.report import ClusterReport, RunReport, run_name
 from compass.steps.clusters import ask_each, shared_error
 from compass.steps.plan import make_removal_plan
 from compass.steps.preflight import preflight_site
@@ -36,7 +34,7 @@ def upgrade(place: Workplace, screen: Screen, *, yes: bool) -> int:
     if acting:
         confirm(screen, f"upgrade {len(answers)} clusters to {prepared.name} {prepared.version}", yes=yes)
     digests = {target.name: str(x.digest) for target, x in answers if isinstance(x, Plan)}
-    name = f"{stamp(place.clock.now())}-upgrade-{secrets.token_hex(2)}"
+    name = run_name(place.clock.now())
     status, problem = _run_site(place.job, screen, digests, name)
     _show_report(screen, Path(place.state.reports) / f"{name}.json")
     if problem:

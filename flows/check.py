@@ -8,7 +8,8 @@ from compass.errors import StepFailed
 from compass.job import Choices, Job, Where
 from compass.steps.check import CheckResult
 from flows.engine import FLOW_SETTINGS
-from flows.upgrade import only, prepare_bundle
+from flows.upgrade import only
+from tasks import bundle as bundles
 from tasks import check, sites
 
 
@@ -26,7 +27,7 @@ def check_cluster(bundle: str, cluster: str, where: Where = Where(), choices: Ch
         StepFailed: something differs; the artifacts say what.
     """
     job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
-    prepared = prepare_bundle(job)
+    prepared = bundles.prepare(job)
     target = only(sites.find_targets(job))
     expected = check.expect_images(job, prepared)
     proofs = check.check_registry(job, expected)

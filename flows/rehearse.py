@@ -129,7 +129,7 @@ class _Commands:
         self.screen.tell(f"\n$ compass-upgrade {shlex.join(shown)}", "bold cyan")
         environ = {**os.environ, "PREFECT_HOME": str(_prefect_home()), "NO_PROXY": "*"}
         environ.pop("PREFECT_API_URL", None)
-        # Its own process group: what it starts (Prefect's local server) goes when it is killed.
+        # Its own process group: it can be killed as a whole, and Ctrl-C reaches it through us.
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "flows.cli", *given], cwd=self.cwd, env=environ, stdin=subprocess.DEVNULL,
             process_group=0,

@@ -11,8 +11,9 @@ from compass.steps.failure import after_failure
 from compass.steps.prepare import Prepared
 from compass.steps.workplace import Target
 from flows.engine import FLOW_SETTINGS, as_known, best_effort
-from flows.upgrade import only, prepare_bundle
+from flows.upgrade import only
 from tasks import apply, backup, plan, record, sites
+from tasks import bundle as bundles
 
 
 @flow(name="remove-components", flow_run_name="remove {cluster}", **FLOW_SETTINGS)
@@ -29,7 +30,7 @@ def remove_components(bundle: str, cluster: str, where: Where = Where(), choices
         CompassError: the first thing that went wrong; the report of the cluster is published before.
     """
     job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
-    prepared = prepare_bundle(job)
+    prepared = bundles.prepare(job)
     return remove_from(job, only(sites.find_targets(job)), prepared)
 
 

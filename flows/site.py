@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 
 from prefect import flow
@@ -14,10 +12,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from compass import stopping
 from compass.change.plan import Plan
-from compass.clock import iso, stamp, system_clock
+from compass.clock import iso, system_clock
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed, exit_status
 from compass.job import Choices, Job, Where
-from compass.report import ClusterReport, RunReport
+from compass.report import ClusterReport, RunReport, run_name
 from compass.steps.clusters import shared_error
 from compass.steps.images import LoadResult
 from compass.steps.preflight import Findings
@@ -72,7 +70,7 @@ class _SiteRun:
         self.job, self.plan_digests = job, plan_digests
         self.clock = system_clock()
         self.started = self.clock.now()
-        self.name = name or new_name(self.started)
+        self.name = name or run_name(self.started)
         self.reports: dict[str, ClusterReport] = {}
         self.errors: dict[str, CompassError] = {}
 
@@ -216,11 +214,6 @@ def joined(before: ClusterReport, removal: ClusterReport, planned: Plan) -> Clus
 
 def _not_started(target: Target) -> ClusterReport:
     return ClusterReport(cluster=target.name, role=target.role, state="not started")
-
-
-def new_name(moment: datetime) -> str:
-    """Return what a run's report is called; two of one second differ."""
-    return f"{stamp(moment)}-upgrade-{secrets.token_hex(2)}"
 
 
 def _batches(targets: Sequence[Target], size: int) -> list[Sequence[Target]]:

@@ -14,7 +14,8 @@ from compass.steps.failure import after_failure
 from compass.steps.prepare import Prepared
 from compass.steps.workplace import Target
 from flows.engine import FLOW_SETTINGS, as_known, best_effort
-from tasks import apply, backup, bundle, check, images, plan, record, sites
+from tasks import apply, backup, check, images, plan, record, sites
+from tasks import bundle as bundles
 
 
 @flow(name="upgrade-cluster", flow_run_name="upgrade {cluster}", **FLOW_SETTINGS)
@@ -31,15 +32,10 @@ def upgrade_cluster(bundle: str, cluster: str, where: Where = Where(), choices: 
         CompassError: the first thing that went wrong; the report of the cluster is published before.
     """
     job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
-    prepared = prepare_bundle(job)
+    prepared = bundles.prepare(job)
     target = only(sites.find_targets(job))
     sites.preflight_site(job, prepared)
     return ClusterUpgrade(job, target, prepared).run()
-
-
-def prepare_bundle(job: Job) -> Prepared:
-    """Verify the bundle, as a task."""
-    return bundle.prepare(job)
 
 
 def only(targets: list[Target]) -> Target:
