@@ -23,7 +23,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	    && uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
 	else \
 	  { $(PYTHON) -m venv --clear $(VENV) || { echo "[install] this Python has no venv module: on Debian, apt-get install python3-venv"; exit 1; }; } \
-	    && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock \
+	    && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock -c requirements-dev.lock \
 	    && $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
 	fi
 	@touch $@
@@ -56,6 +56,7 @@ docs: $(READY) ## check that the documents' links, commands and translations hol
 
 bench: $(READY) ## measure, as ratios against a peer in the same run
 	$(BIN)/python -m bench.backup
+	$(BIN)/python -m bench.images
 
 deployments: $(READY) ## write prefect.yaml from deployments/inventory.yaml
 	$(BIN)/python -m deployments.render
