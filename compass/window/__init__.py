@@ -1,0 +1,1 @@
+"""Windows: when a cluster may be changed."""
