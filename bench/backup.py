@@ -12,18 +12,15 @@ new way is not at least ten times as fast.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import yaml
 
+from bench.measuring import cores, timed
 from tests.material.bundles import legacy_bundle, site_folder
 from tests.material.clusters import NAMESPACES, cluster_object, create, install_definitions, release
 from tests.servers.assets import ensure
@@ -33,7 +30,6 @@ RELEASES = 500
 ROUNDS = 3
 WANTED_RATIO = 10
 PROGRAMS = Path(sys.executable).parent
-T = TypeVar("T")
 
 
 def main() -> int:
@@ -72,13 +68,6 @@ def populate(plane: ControlPlane, releases: int) -> None:
     create(plane, [cluster_object("control", plane, is_control=True)])
 
 
-def timed(run: Callable[[], T]) -> tuple[float, T]:
-    """Return how long a call took, and what it returned."""
-    began = time.perf_counter()
-    result = run()
-    return time.perf_counter() - began, result
-
-
 def with_kubectl(kubeconfig: Path) -> dict[str, str]:
     """Return the YAML of every Release by namespace and name, as the old script got it."""
     words = [str(PROGRAMS / "kubectl"), "--kubeconfig", str(kubeconfig), "get", "releases.release.caicloud.io"]
@@ -115,11 +104,6 @@ def differing(printed: dict[str, str], state: Path) -> list[str]:
         for name in printed.keys() | saved.keys()
         if yaml.load(printed.get(name, ""), load) != yaml.load(saved.get(name, ""), load)
     )
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

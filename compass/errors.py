@@ -11,18 +11,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+#: What became of a changed cluster after a failure; empty where nothing had been changed, or nothing was to be undone.
+Aftermath = Literal["", "rolled back", "not rolled back"]
 
 
 class CompassError(Exception):
     """Say what we did, to what, what was found, what was expected, and what to do.
 
     Printed as ``did subject: found, expected X; do``; parts that are not given are left out.  ``report`` is what a
-    run had to tell when it ended with this error; it does not survive pickling.
+    run had to tell when it ended with this error; it does not survive pickling.  ``aftermath`` is what became of a
+    cluster that had been changed by then.
     """
 
     report: Any = None
+    aftermath: Aftermath = ""
 
     def __init__(
         self, did: str, subject: object = "", *, found: object = "", expected: object = "", do: str = ""
@@ -72,12 +77,23 @@ EXIT_FAILED = 1
 EXIT_INVALID = 2
 EXIT_DIFFERENT = 3
 EXIT_REFUSED = 4
+EXIT_ROLLED_BACK = 5
+EXIT_NOT_ROLLED_BACK = 6
+_AFTERMATH = {"rolled back": EXIT_ROLLED_BACK, "not rolled back": EXIT_NOT_ROLLED_BACK}
 
 
 def exit_status(error: BaseException) -> int:
     """Return the exit status that an error ends the command with."""
+    if isinstance(error, CompassError) and error.aftermath:
+        return _AFTERMATH[error.aftermath]
     if isinstance(error, InvalidInput):
         return EXIT_INVALID
     if isinstance(error, Refused):
         return EXIT_REFUSED
     return EXIT_FAILED
+
+
+def shared_status(errors: Sequence[BaseException]) -> int:
+    """Return the exit status of several errors: the one that they share, else 1; 0 when there are none."""
+    statuses = {exit_status(x) for x in errors}
+    return statuses.pop() if len(statuses) == 1 else EXIT_FAILED if statuses else EXIT_DONE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Literal
@@ -11,14 +11,13 @@ from typing import Literal
 from pydantic import Field
 
 from compass import stopping
-from compass.change.plan import Plan
 from compass.clock import Clock, iso, stamp
 from compass.documents import Document
 from compass.errors import CompassError, exit_status
 from compass.steps.images import ImageResult
 
 StepState = Literal["done", "skipped", "failed"]
-ClusterState = Literal["upgraded", "unchanged", "failed", "not started"]
+ClusterState = Literal["upgraded", "unchanged", "failed", "rolled back", "restored", "not started"]
 
 
 class StepReport(Document):
@@ -64,15 +63,17 @@ class RunReport(Document):
 class Journal:
     """Collects what happens to one cluster while it happens."""
 
-    def __init__(self, cluster: str, role: str, clock: Clock) -> None:
+    def __init__(self, cluster: str, role: str, clock: Clock, run: str = "") -> None:
         self.cluster, self.role = cluster, role
+        self.run = run or run_name(clock.now())
         self._clock = clock
         self._steps: list[StepReport] = []
-        self.plan: Plan | None = None
         self.backup = ""
         self.counts: dict[str, int] = {}
         self.warnings: list[str] = []
         self.bytes_sent = 0
+        self.not_as_before: tuple[str, ...] = ()
+        self.guard: Callable[[], None] = lambda: None
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -86,8 +87,12 @@ class Journal:
 
     @contextmanager
     def step(self, name: str) -> Iterator[list[str]]:
-        """Time a step; it fills the list that it is given with a line per object."""
+        """Time a step; it fills the list that it is given with a line per object.
+
+        Nothing begins once somebody asked to stop, or against what ``guard`` says.
+        """
         stopping.refuse(f"step {name} of cluster {self.cluster}")
+        self.guard()
         lines: list[str] = []
         began = self._clock.monotonic()
         state: StepState = "failed"
@@ -97,6 +102,10 @@ class Journal:
         finally:
             taken = round(self._clock.monotonic() - began, 2)
             self._steps.append(StepReport(name=name, state=state, seconds=taken, lines=tuple(lines)))
+
+    def note(self, name: str, state: StepState, seconds: float, lines: Sequence[str]) -> None:
+        """Add a step that was timed elsewhere."""
+        self._steps.append(StepReport(name=name, state=state, seconds=round(seconds, 2), lines=tuple(lines)))
 
     def skip(self, name: str, why: str) -> None:
         """Note a step that was not needed."""
@@ -116,7 +125,7 @@ class Journal:
             problem=str(error) if error else "",
             exit_status=exit_status(error) if error else 0,
             warnings=tuple(self.warnings),
-            not_as_before=tuple(not_as_before),
+            not_as_before=tuple(not_as_before) or self.not_as_before,
             bytes_sent=self.bytes_sent,
         )
 
@@ -126,6 +135,6 @@ def now_text(clock: Clock) -> str:
     return iso(clock.now())
 
 
-def run_name(moment: datetime) -> str:
-    """Return what a run's report is called; two of one second differ."""
-    return f"{stamp(moment)}-upgrade-{secrets.token_hex(2)}"
+def run_name(moment: datetime, verb: str = "upgrade") -> str:
+    """Return what a run and its report are called; two of one second differ."""
+    return f"{stamp(moment)}-{verb}-{secrets.token_hex(2)}"

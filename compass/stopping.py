@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from compass.errors import StepFailed
 
 _wish = threading.Event()
+_here = threading.local()
 
 
 def request() -> None:
@@ -21,7 +25,17 @@ def withdraw() -> None:
 
 def requested() -> bool:
     """Tell whether somebody asked."""
-    return _wish.is_set()
+    return _wish.is_set() and not getattr(_here, "deaf", False)
+
+
+@contextmanager
+def ignored() -> Iterator[None]:
+    """Let this thread finish what must not be left half done, whoever asks to stop."""
+    before, _here.deaf = getattr(_here, "deaf", False), True
+    try:
+        yield
+    finally:
+        _here.deaf = before
 
 
 def sleep(seconds: float) -> None:
@@ -30,7 +44,9 @@ def sleep(seconds: float) -> None:
     Raises:
         StepFailed: somebody asked.
     """
-    if _wish.wait(seconds):
+    if getattr(_here, "deaf", False):
+        time.sleep(seconds)
+    elif _wish.wait(seconds):
         raise StepFailed("wait", found="interrupted", do="give the same command again to go on")
 
 
@@ -40,5 +56,5 @@ def refuse(what: str) -> None:
     Raises:
         StepFailed: somebody asked to stop.
     """
-    if _wish.is_set():
+    if requested():
         raise StepFailed("begin", what, found="interrupted", do="give the same command again to go on")

@@ -13,6 +13,7 @@ from pathlib import Path
 from compass.errors import CompassError, Refused, StepFailed
 
 SPACE_RESERVE_BYTES = 64 << 20
+ELSEWHERE = "free space, or pass --state-dir on another disk"
 
 
 class StateDirectory:
@@ -34,6 +35,11 @@ class StateDirectory:
     def backups(self, cluster: str) -> Path:
         """The backups of one cluster, a folder each, named by time and bundle."""
         return self.root / "backups" / cluster
+
+    @property
+    def uploads(self) -> Path:
+        """Uploads that are under way, and where each goes on."""
+        return self.root / "uploads"
 
     @property
     def reports(self) -> Path:
@@ -86,10 +92,10 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def disk_error(did: str, path: Path, error: OSError) -> CompassError:
-    """Return what an operating system's error means to us."""
+def disk_error(did: str, path: Path, error: OSError, do: str = ELSEWHERE) -> CompassError:
+    """Return what an operating system's error means to us; ``do`` helps against a full disk."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Refused(did, path, found="the disk is full", do="free space, or pass --state-dir on another disk")
+        return Refused(did, path, found="the disk is full", do=do)
     return StepFailed(did, path, found=error.strerror or str(error))
 
 
@@ -100,7 +106,7 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def need_space(path: Path, size_bytes: int, what: str) -> None:
+def need_space(path: Path, size_bytes: int, what: str, do: str = ELSEWHERE) -> None:
     """Check that ``size_bytes`` more fit below ``path``, and a reserve.
 
     Raises:
@@ -110,9 +116,28 @@ def need_space(path: Path, size_bytes: int, what: str) -> None:
     if free < size_bytes + SPACE_RESERVE_BYTES:
         raise Refused(
             f"{what} below", path, found=f"{free >> 20} MiB free",
-            expected=f"{(size_bytes + SPACE_RESERVE_BYTES) >> 20} MiB",
-            do="free space, or pass --state-dir on another disk",
+            expected=f"{(size_bytes + SPACE_RESERVE_BYTES) >> 20} MiB", do=do,
         )  # fmt: skip
+
+
+@contextmanager
+def work_folder(parent: Path) -> Iterator[Path]:
+    """Give a private folder below ``parent`` that vanishes when the block ends; those of dead processes go before.
+
+    Raises:
+        Refused: the disk is full.
+        StepFailed: the disk says no for another reason.
+    """
+    drop_leftovers(parent)
+    path = parent / f".partial-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        path.mkdir(mode=0o700)
+    except OSError as error:
+        raise disk_error("write below", parent, error) from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""Turn the inventory into ``prefect.yaml``: one deployment per cluster and verb.
+"""Turn the inventory into ``prefect.yaml``, for those who deploy with Prefect's own command line.
 
 Run ``python -m deployments.render`` (or ``make deployments``) after every change of the inventory, then
-``prefect --no-prompt deploy --all``.
+``prefect --no-prompt deploy --all``.  ``compass-upgrade deploy`` makes the same deployments, removes what left the
+inventory and keeps what an operator paused.
 """
 
 from __future__ import annotations
@@ -13,52 +14,36 @@ from typing import Any
 
 from compass.documents import dump_yaml
 from compass.errors import CompassError, exit_status
-from compass.site.inventory import Inventory, InventoryCluster, InventorySite, Verb, read_inventory
+from compass.site.inventory import Inventory, read_inventory
 from compass.store import write_file
+from deployments.wanted import Wanted, wanted_deployments
 
 HERE = Path(__file__).parent
 HEADER = "# Written by `make deployments` from deployments/inventory.yaml: change that, not this.\n"
-#: Module paths, not files: they load once, from any folder, wherever the package is installed.
-ENTRYPOINTS: dict[Verb, str] = {
-    "backup": "flows.backup.backup_cluster",
-    "upgrade": "flows.upgrade.upgrade_cluster",
-    "check": "flows.check.check_cluster",
-    "remove": "flows.remove.remove_components",
-}
 
 
-def render(inventory: Inventory) -> str:
-    """Return the text of ``prefect.yaml`` for an inventory."""
-    deployments = [
-        _deployment(inventory, site, cluster, verb)
-        for site in inventory.sites
-        for cluster in site.clusters
-        for verb in cluster.verbs
-    ]
-    document = {"name": "compass-upgrade", "deployments": deployments}
-    return HEADER + dump_yaml(document)
+def render(inventory: Inventory, where: str = "inventory.yaml") -> str:
+    """Return the text of ``prefect.yaml`` for an inventory; ``where`` names its file in errors.
+
+    Raises:
+        InvalidInput: Prefect could not say when a window opens.
+    """
+    deployments = [_deployment(x) for x in wanted_deployments(inventory, where)]
+    return HEADER + dump_yaml({"name": "compass-upgrade", "deployments": deployments})
 
 
-def _deployment(inventory: Inventory, site: InventorySite, cluster: InventoryCluster, verb: Verb) -> dict[str, Any]:
-    schedule = cluster.schedules.get(verb)
-    where = inventory.where(site, cluster).model_dump(exclude_none=True, exclude_defaults=True, mode="json")
+def _deployment(wanted: Wanted) -> dict[str, Any]:
     return {
-        "name": cluster.name,
-        "description": f"{verb.capitalize()} cluster {cluster.name} ({cluster.role}) of site {site.name}.",
-        "tags": [f"site:{site.name}", f"role:{cluster.role}", *(f"{k}:{v}" for k, v in cluster.labels.items())],
-        "entrypoint": ENTRYPOINTS[verb],
+        "name": wanted.name,
+        "description": wanted.description,
+        "tags": list(wanted.tags),
+        "entrypoint": wanted.flow.entrypoint,
         # The package is installed where the workers run: nothing is fetched, and no folder of this machine matters.
         "pull": [],
-        "parameters": {
-            "bundle": inventory.bundle,
-            "cluster": cluster.object or cluster.name,
-            "where": where,
-            "choices": cluster.choices.model_dump(exclude_defaults=True, mode="json"),
-        },
-        "work_pool": {"name": inventory.work_pool},
-        # One run per cluster and verb at a time; a second one waits.
-        "concurrency_limit": {"limit": 1, "collision_strategy": "ENQUEUE"},
-        "schedules": [schedule.model_dump()] if schedule else [],
+        "parameters": wanted.parameters,
+        "work_pool": {"name": wanted.work_pool},
+        "concurrency_limit": {"limit": wanted.concurrency_limit, "collision_strategy": wanted.collision_strategy},
+        "schedules": [x.model_dump() for x in wanted.schedules],
     }
 
 
@@ -69,7 +54,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, default=HERE.parent / "prefect.yaml")
     words = parser.parse_args()
     try:
-        text = render(read_inventory(words.inventory))
+        text = render(read_inventory(words.inventory), str(words.inventory))
         write_file(words.output, text.encode())
         words.output.chmod(0o644)
     except CompassError as error:

@@ -18,16 +18,29 @@ from cyclopts import App, CycloptsError, Parameter
 
 from compass import __version__
 from compass.errors import EXIT_FAILED, EXIT_INVALID, CompassError, exit_status
+from compass.steps.restore import Selection
 from compass.steps.workplace import Workplace
-from flows import changes, questions
-from flows.options import LEAVE, Leave, Options
-from flows.screen import Screen
+from flows import loading, packing
+from flows.options import HOW, LEAVE, SHOW, WHERE, Leave, Options
+from flows.screen import Output, Screen
+from flows.verbs import backup as backups_
+from flows.verbs import check as checks
+from flows.verbs import deploy as deploys
+from flows.verbs import drift as drifts
+from flows.verbs import inspect as inspects
+from flows.verbs import plan as plans
+from flows.verbs import remove as removals
+from flows.verbs import restore as restores
+from flows.verbs import status as statuses
+from flows.verbs import upgrade as upgrades
+from flows.verbs import windows as openings
 
 app = App(
     name="compass-upgrade",
     version=__version__,
     help="Upgrade the components of Kubernetes clusters that have no internet, from one bundle.",
-    help_epilogue="Exit status: 0 done or nothing to change, 1 failed, 2 wrong input, 3 differences, 4 refused.",
+    help_epilogue="Exit status: 0 done or nothing to change, 1 failed, 2 wrong input, 3 differences, 4 refused, "
+    "5 failed and rolled back, 6 failed and not as before.",
 )
 Bundle = Annotated[Path, Parameter(help="Bundle: a directory or an archive; default: where one stands.")]
 Yes = Annotated[bool, Parameter(help="Do not ask.", group=LEAVE, negative="")]
@@ -35,31 +48,74 @@ DryRun = Annotated[
     bool,
     Parameter(help="Show the plan and stop; exit status 3 when there is something to do.", group=LEAVE, negative=""),
 ]
+InventoryFile = Annotated[Path, Parameter(help="The inventory; default: inventory.yaml where one stands.", group=WHERE)]
+Shown = Annotated[Output, Parameter(help="How results are printed on standard output.", group=SHOW)]
+INVENTORY = Path("inventory.yaml")
 HERE, DEFAULTS, NO_LEAVE = Path(), Options(), Leave()
 
 
 @app.command
 def inspect(bundle: Bundle = HERE, /, *, options: Options = DEFAULTS) -> int:
     """Show what is inside a bundle; its checksums, where it has any, are verified."""
-    return _ask(bundle, options, questions.inspect)
+    return _ask(bundle, options, inspects.inspect)
 
 
 @app.command
-def plan(bundle: Bundle = HERE, /, *, leave: Leave = NO_LEAVE, options: Options = DEFAULTS) -> int:
+def pack(
+    bundle: Bundle = HERE,
+    /,
+    *,
+    into: Annotated[Path, Parameter(name=["-o", "--into"], help="File to write, or the folder to write it to.")],
+    how: packing.Packing = packing.DEFAULTS,
+    alone: packing.Alone = packing.ALONE,
+) -> int:
+    """Make one packed bundle of a directory: images compressed once, checksums, the same bytes every time."""
+    return _ask(bundle, alone.options, lambda place, screen: packing.pack(place, screen, into, how))
+
+
+@app.command
+def verify(bundle: Bundle = HERE, /, *, alone: packing.Alone = packing.ALONE) -> int:
+    """Check every byte of a bundle: checksums, blobs, images, and with --key the signature; no cluster is asked."""
+    return _ask(bundle, alone.options, packing.verify)
+
+
+@app.command
+def plan(
+    bundle: Bundle = HERE,
+    /,
+    *,
+    save: Annotated[Path | None, Parameter(help="Write the plan to this file, for upgrade --plan.", group=HOW)] = None,
+    leave: Leave = NO_LEAVE,
+    options: Options = DEFAULTS,
+) -> int:
     """Show every change that an upgrade would make; exit status 3 when there are any."""
-    return _ask(bundle, options, questions.plan, leave)
+    return _ask(bundle, options, lambda place, screen: plans.plan(place, screen, save), leave)
 
 
 @app.command
-def check(bundle: Bundle = HERE, /, *, options: Options = DEFAULTS) -> int:
+def check(
+    bundle: Bundle = HERE,
+    /,
+    *,
+    drift: Annotated[
+        bool, Parameter(help="Compare what the last upgrade left, field by field.", group=HOW, negative="")
+    ] = False,
+    options: Options = DEFAULTS,
+) -> int:
     """Prove that what the pods run is what the bundle holds; exit status 3 when something differs."""
-    return _ask(bundle, options, questions.check)
+    return _ask(bundle, options, drifts.drift if drift else checks.check)
+
+
+@app.command
+def load(bundle: Bundle = HERE, /, *, options: Options = DEFAULTS) -> int:
+    """Bring the bundle's images to the site registry, ahead of a window; no cluster is changed."""
+    return _ask(bundle, options, loading.load)
 
 
 @app.command
 def backup(bundle: Bundle = HERE, /, *, options: Options = DEFAULTS) -> int:
     """Back up all Releases, and what the bundle would touch."""
-    return _ask(bundle, options, questions.backup)
+    return _ask(bundle, options, backups_.backup)
 
 
 @app.command
@@ -69,18 +125,65 @@ def upgrade(
     *,
     yes: Yes = False,
     dry_run: DryRun = False,
+    saved: Annotated[
+        Path | None, Parameter(name="--plan", help="Do what this saved plan says, or nothing.", group=HOW)
+    ] = None,
     leave: Leave = NO_LEAVE,
     options: Options = DEFAULTS,
 ) -> int:
-    """Back up, load, apply, wait, check and remove, on every cluster."""
-    run = questions.plan if dry_run else lambda place, screen: changes.upgrade(place, screen, yes=yes)
+    """Back up, load, apply, wait, check and remove, on every cluster; a failed cluster is rolled back."""
+
+    def run(place: Workplace, screen: Screen) -> int:
+        if dry_run:
+            return plans.plan(place, screen)
+        return upgrades.upgrade(place, screen, yes=yes, saved=saved)
+
     return _ask(bundle, options, run, leave)
 
 
 @app.command
 def remove(bundle: Bundle = HERE, /, *, yes: Yes = False, dry_run: DryRun = False, options: Options = DEFAULTS) -> int:
     """Remove the Releases that the bundle names, after a verified backup."""
-    return _ask(bundle, options, lambda place, screen: changes.remove(place, screen, yes=yes, dry_run=dry_run))
+    return _ask(bundle, options, lambda place, screen: removals.remove(place, screen, yes=yes, dry_run=dry_run))
+
+
+@app.command
+def restore(
+    backup: Annotated[str, Parameter(help="Folder or address of the backup; default: the cluster's newest.")] = "",
+    /,
+    *,
+    everything: Annotated[bool, Parameter(help="Put back all that it holds.", group=HOW, negative="")] = False,
+    component: Annotated[tuple[str, ...], Parameter(help="Only what belongs to it.", group=HOW, negative="")] = (),
+    object_: Annotated[
+        tuple[str, ...], Parameter(name="--object", help="Only this Kind/namespace/name.", group=HOW, negative="")
+    ] = (),
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    options: Options = DEFAULTS,
+) -> int:
+    """Bring a cluster back to a backup: by default what the upgrade that it was made for has changed."""
+    chosen = Selection(everything=everything, components=component, objects=object_)
+    return _ask(None, options, lambda place, screen: restores.restore(
+        place, screen, backup, chosen, yes=yes, dry_run=dry_run
+    ))  # fmt: skip
+
+
+@app.command
+def backups(*, options: Options = DEFAULTS) -> int:
+    """List the backups in the state directory."""
+    return _ask(None, options, backups_.backups)
+
+
+@app.command
+def status(*, options: Options = DEFAULTS) -> int:
+    """Show which version each cluster has, how its last upgrade ended, and who is at work on it."""
+    return _ask(None, options, statuses.status)
+
+
+@app.command
+def history(*, options: Options = DEFAULTS) -> int:
+    """Show the upgrades that each cluster remembers."""
+    return _ask(None, options, statuses.history)
 
 
 @app.command
@@ -102,18 +205,59 @@ def rehearse(
     from flows.rehearse import Rehearsal
     from flows.rehearse import rehearse as run
 
-    screen = Screen()
     words = tuple(f"--set={x}" for x in set_)
     asked = Rehearsal(bundle, clusters, from_backup, break_, keep, words=words, leave=leave.words)
+    return _answer(Screen(), lambda screen: run(asked, screen))
+
+
+@app.command
+def windows(
+    *,
+    inventory: InventoryFile = INVENTORY,
+    weeks: Annotated[int, Parameter(help="How far to look ahead.", group=HOW)] = 4,
+    svg: Annotated[Path | None, Parameter(help="Draw the coming weeks into this file.", group=SHOW)] = None,
+    output: Shown = "text",
+) -> int:
+    """Show when each cluster of an inventory may be changed next, and what is planned then."""
+    return _answer(Screen(output), lambda screen: openings.windows(inventory, screen, weeks=weeks, svg=svg))
+
+
+@app.command
+def deploy(
+    *,
+    inventory: InventoryFile = INVENTORY,
+    check_: Annotated[
+        bool,
+        Parameter(
+            name=["--check", "--dry-run"],
+            help="Say what differs, change nothing; exit status 3 when something does.",
+            group=LEAVE,
+            negative="",
+        ),
+    ] = False,
+    elsewhere: Annotated[
+        bool, Parameter(help="The kubeconfigs are on the workers' machines only.", group=WHERE, negative="")
+    ] = False,
+    output: Shown = "text",
+) -> int:
+    """Bring Prefect (PREFECT_API_URL) to what an inventory says: a deployment per cluster and verb, with schedules."""
+    return _answer(Screen(output), lambda screen: deploys.deploy(inventory, screen, check=check_, elsewhere=elsewhere))
+
+
+def _answer(screen: Screen, run: Callable[[Screen], int]) -> int:
     try:
-        return run(asked, screen)
+        return run(screen)
     except CompassError as error:
         screen.fail(str(error))
         return exit_status(error)
 
 
-def _ask(bundle: Path, options: Options, run: Callable[[Workplace, Screen], int], leave: Leave = NO_LEAVE) -> int:
+def _ask(
+    bundle: Path | None, options: Options, run: Callable[[Workplace, Screen], int], leave: Leave = NO_LEAVE
+) -> int:
     screen = options.screen()
+    if bundle is None and _stands_in_bundle():
+        bundle = HERE  # which leads to the site, as with the old scripts
     if options.verbose:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     try:
@@ -127,6 +271,10 @@ def _ask(bundle: Path, options: Options, run: Callable[[Workplace, Screen], int]
         screen.fail(f"{error.filename or 'operating system'}: {error.strerror or error}")
         return EXIT_FAILED
     return status
+
+
+def _stands_in_bundle() -> bool:
+    return (HERE / "bundle.yaml").is_file() or ((HERE / "templates").is_dir() and (HERE / "images").is_dir())
 
 
 def _stop(number: int, _frame: object) -> NoReturn:

@@ -28,8 +28,12 @@ class Leave:
     "Delete claims, volumes, namespaces and definitions that the bundle names."
     force_conflicts: Annotated[bool, Parameter(group=LEAVE, negative="")] = False
     "Take over fields that other tools own."
+    recreate: Annotated[bool, Parameter(group=LEAVE, negative="")] = False
+    "Delete and create again what cannot be changed, as a Deployment's selector or a Job."
     keep_obsolete: Annotated[bool, Parameter(group=LEAVE, negative="")] = False
     "Leave Releases that the new version no longer has."
+    prune: Annotated[bool, Parameter(group=LEAVE, negative="")] = False
+    "Delete what an earlier bundle applied and this one no longer has."
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -60,6 +64,14 @@ class Options:
     "Where images, backups and reports are kept."
     set_: Annotated[tuple[str, ...], Parameter(name="--set", group=HOW, negative="")] = ()
     "NAME=VALUE for a template; NAME=@FILE reads the value from a file, as secrets should be."
+    rollback: Annotated[bool, Parameter(group=HOW)] = True
+    "Take a cluster back to its backup when its upgrade fails."
+    backup_to: Annotated[str, Parameter(group=HOW)] = ""
+    "Address where each backup is copied to as well, as fsspec has it: file:///mnt/backups, s3://bucket/backups."
+    keep: Annotated[int, Parameter(group=HOW)] = 0
+    "Backups to keep of each cluster; 0: all."
+    key: Annotated[Path | None, Parameter(group=HOW)] = None
+    "Ed25519 public key (PEM) that must have signed the bundle."
     timeout: Annotated[float, Parameter(group=HOW)] = TIMEOUT_SECONDS
     "Seconds to wait for a rollout or a removal."
     patience: Annotated[float, Parameter(group=HOW)] = 90.0
@@ -68,6 +80,10 @@ class Options:
     "Clusters worked on side by side."
     registry_concurrency: Annotated[int, Parameter(group=HOW)] = 8
     "Requests to the registry at a time."
+    registry_uploads: Annotated[int, Parameter(group=HOW)] = 8
+    "Uploads to the registry at a time, by all runs together."
+    exact: Annotated[bool, Parameter(group=HOW, negative="")] = False
+    "Push images even where the registry has the same content under another digest."
     output: Annotated[Output, Parameter(group=SHOW)] = "text"
     "How results are printed on standard output."
     quiet: Annotated[bool, Parameter(group=SHOW, negative="")] = False
@@ -79,13 +95,13 @@ class Options:
         """Return where results and progress go."""
         return Screen(self.output, quiet=self.quiet, verbose=self.verbose)
 
-    def job(self, bundle: Path, leave: Leave) -> Job:
+    def job(self, bundle: Path | None, leave: Leave) -> Job:
         """Return the job that these options ask for; paths are made absolute, as a flow may run elsewhere.
 
         Raises:
             InvalidInput: an option has no sense.
         """
-        for name in ("timeout", "parallel", "registry_concurrency"):
+        for name in ("timeout", "parallel", "registry_concurrency", "registry_uploads"):
             if getattr(self, name) <= 0:
                 raise InvalidInput("read option", f"--{name.replace('_', '-')}", found=str(getattr(self, name)),
                                    expected="more than 0")  # fmt: skip
@@ -99,8 +115,12 @@ class Options:
                 registry_ca=_absolute(self.registry_ca), state_dir=_absolute(self.state_dir) or "",
             ),
             choices=Choices(
-                values=_pairs(self.set_), **asdict(leave), timeout_seconds=self.timeout, patience_seconds=self.patience,
-                registry_concurrency=min(self.registry_concurrency, 64), parallel_clusters=min(self.parallel, 64),
+                values=_pairs(self.set_), **asdict(leave), rollback=self.rollback,
+                keep_backups=max(self.keep, 0), backup_store=self.backup_to, key=_absolute(self.key) or "",
+                exact_images=self.exact,
+                timeout_seconds=self.timeout, patience_seconds=self.patience,
+                registry_concurrency=min(self.registry_concurrency, 64),
+                registry_uploads=min(self.registry_uploads, 64), parallel_clusters=min(self.parallel, 64),
             ),
         )  # fmt: skip
 

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from prefect import flow
 
 from compass.clock import system_clock
+from compass.cluster.lock import ClusterLock
 from compass.job import Choices, Job, Where
-from compass.report import ClusterReport, Journal
-from compass.steps.failure import after_failure
+from compass.report import ClusterReport, Journal, run_name
+from compass.steps.lock import locked
 from compass.steps.prepare import Prepared
+from compass.steps.record import without
 from compass.steps.workplace import Target
+from compass.window.openings import Calendar
 from flows.engine import FLOW_SETTINGS, as_known, best_effort
-from flows.upgrade import only
+from flows.opening import keep_to_windows
+from flows.upgrade import only, roll_back
 from tasks import apply, backup, plan, record, sites
 from tasks import bundle as bundles
 
 
 @flow(name="remove-components", flow_run_name="remove {cluster}", **FLOW_SETTINGS)
-def remove_components(bundle: str, cluster: str, where: Where = Where(), choices: Choices = Choices()) -> ClusterReport:
+def remove_components(
+    bundle: str,
+    cluster: str,
+    where: Where = Where(),
+    choices: Choices = Choices(),
+    calendar: Calendar = Calendar(),
+    ignore_window: str = "",
+) -> ClusterReport:
     """Remove what the bundle names, only after a verified backup, and wait until it is gone.
 
     Args:
@@ -25,30 +38,42 @@ def remove_components(bundle: str, cluster: str, where: Where = Where(), choices
         cluster: name of the cluster; a user cluster holds nothing to remove.
         where: how to reach it.
         choices: how to go about it.
+        calendar: when it may be changed; a run outside of it moves itself to the next opening.
+        ignore_window: why that does not count this time; the reason is in the report.
 
     Raises:
         CompassError: the first thing that went wrong; the report of the cluster is published before.
     """
+    ignored = keep_to_windows(cluster, calendar, ignore_window)
     job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
     prepared = bundles.prepare(job)
-    return remove_from(job, only(sites.find_targets(job)), prepared)
+    return remove_from(job, only(sites.find_targets(job)), prepared, warnings=(ignored,) if ignored else ())
 
 
-def remove_from(job: Job, target: Target, prepared: Prepared) -> ClusterReport:
+def remove_from(
+    job: Job, target: Target, prepared: Prepared, run: str = "", warnings: tuple[str, ...] = ()
+) -> ClusterReport:
     """Plan, back up and remove on one cluster, inside whatever flow is running.
 
     Raises:
         CompassError: the first thing that went wrong; its ``report`` is the cluster's.
     """
-    journal = Journal(target.name, target.role, system_clock())
-    try:
-        acted = _steps(job, target, prepared, journal)
-    except Exception as error:
-        known = as_known(error, f"cluster {target.name}")
-        left = after_failure(job, target, journal.plan, journal.backup, None, str(known), journal.current)
-        known.report = journal.close("failed", known, left)
-        best_effort(record.report_cluster, target, known.report)
-        raise known from error
+    clock = system_clock()
+    journal = Journal(target.name, target.role, clock, run or run_name(clock.now(), "remove"))
+    journal.warnings += warnings
+    lock: ClusterLock | None = None
+    with ExitStack() as stack:
+        try:
+            lock = stack.enter_context(
+                locked(job, target, journal.run, f"remove what {prepared.name} {prepared.version} names")
+            )
+            journal.guard = lock.refuse_if_lost
+            acted = _steps(job, target, prepared, journal)
+        except Exception as error:
+            known = as_known(error, f"cluster {target.name}")
+            known.report = roll_back(job, target, journal, None, lock, known)
+            best_effort(record.report_cluster, target, known.report)
+            raise known from error
     report = journal.close("upgraded" if acted else "unchanged")
     record.report_cluster(target, report)
     return report
@@ -56,15 +81,19 @@ def remove_from(job: Job, target: Target, prepared: Prepared) -> ClusterReport:
 
 def _steps(job: Job, target: Target, prepared: Prepared, journal: Journal) -> bool:
     with journal.step("plan removal") as lines:
-        planned = journal.plan = plan.make_removal_plan(job, target, prepared)
+        planned = plan.make_removal_plan(job, target, prepared)
         journal.counts = {k: v for k, v in planned.counts().items() if v}
         lines += [f"{x.action} {x.ref} {x.reason}".rstrip() for x in planned.removals]
     if not planned.acting:
         return False
     with journal.step("backup") as lines:
-        saved = backup.back_up(job, target, prepared, [x.ref for x in planned.removals])
+        saved = backup.back_up(job, target, prepared, [x.ref for x in planned.removals], planned)
         journal.backup = saved.folder
+        journal.warnings += saved.warnings
         lines.append(f"{saved.releases} Releases and {saved.objects} objects in {saved.folder}")
     with journal.step("remove") as lines:
         lines += apply.remove_obsolete(job, target, planned).lines
+    last = record.last_record(job, target)
+    if last is not None:
+        record.keep_record(job, target, without(last, planned))
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
 import time
@@ -13,10 +14,11 @@ from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from compass.markdown import size_text
+from compass.progress import Pace
 
 Output = Literal["text", "json"]
 PLAIN_EVERY_SECONDS = 5.0
@@ -96,8 +98,12 @@ class Bars:
         """Return the bars that are on the screen, new ones when there are none."""
         with self._lock:
             if self._shown is None:
-                columns = (TextColumn("{task.description}"), BarColumn(), _Count(), TimeElapsedColumn())
-                self._shown = Progress(*columns, console=self._console, transient=True)
+                # The bar takes what the words leave of the line.
+                whole = [Column(no_wrap=True) for _ in range(2)]
+                columns = (
+                    TextColumn("{task.description}"), BarColumn(None), _Count(whole[0]), TimeElapsedColumn(whole[1])
+                )  # fmt: skip
+                self._shown = Progress(*columns, console=self._console, transient=True, expand=True)
                 self._shown.start()
             return self._shown
 
@@ -116,9 +122,26 @@ class _Count(ProgressColumn):
         total, done = int(task.total or 0), int(task.completed)
         if task.fields.get("unit") != "bytes":
             return Text(f"{done} of {total}")
-        rate = f" {size_text(int(task.speed))}/s" if task.speed else ""
-        left = f", {task.time_remaining:.0f} s left" if task.time_remaining is not None and task.speed else ""
-        return Text(f"{size_text(done)} of {size_text(total)}{rate}{left}")
+        return Text(bytes_text(done, total, task.speed or 0.0, task.time_remaining))
+
+
+def bytes_text(done: int, total: int, rate: float, seconds_left: float | None) -> str:
+    """Return a count of bytes with its rate and the time left, as far as they can be told."""
+    text = f"{size_text(done)} of {size_text(total)}"
+    if rate > 0 and done < total:
+        text += f", {size_text(int(rate))}/s"
+        text += f", {time_text(seconds_left)} left" if seconds_left is not None else ""
+    return text
+
+
+def time_text(seconds: float) -> str:
+    """Return a time as people say it, in two units at most: ``50 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = math.ceil(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 @dataclass
@@ -173,6 +196,7 @@ class PlainProgress:
         self._tell, self._label = tell, label
         self._counts: dict[str, list[int]] = {}
         self._units: dict[str, str] = {}
+        self._paces: dict[str, Pace] = {}
         self._told = time.monotonic()
         self._lock = threading.Lock()
 
@@ -182,6 +206,7 @@ class PlainProgress:
             count = self._counts.setdefault(what, [0, 0])
             count[1] = max(total, count[1])
             self._units[what] = unit
+            self._paces.setdefault(what, Pace(time.monotonic)).reach(count[0])
 
     def advance(self, what: str, amount: int) -> None:
         """Count, and tell at the end and every few seconds."""
@@ -193,10 +218,16 @@ class PlainProgress:
             if not done and time.monotonic() - self._told < PLAIN_EVERY_SECONDS:
                 return
             self._told = time.monotonic()
-            show = size_text if self._units[what] == "bytes" else str
-            label = f"{self._label}: " if self._label else ""
-            line = f"{label}{what}: {show(count[0])} of {show(count[1])}"
+            line = self._line(what, *count)
         self._tell(line)
+
+    def _line(self, what: str, done: int, total: int) -> str:
+        pace = self._paces[what]
+        pace.reach(done)
+        label = f"{self._label}: " if self._label else ""
+        if self._units[what] != "bytes":
+            return f"{label}{what}: {done} of {total}"
+        return f"{label}{what}: {bytes_text(done, total, pace.rate, pace.seconds_left(total))}"
 
     def note(self, text: str) -> None:
         """Print a line."""

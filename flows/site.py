@@ -13,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from compass import stopping
 from compass.change.plan import Plan
 from compass.clock import iso, system_clock
-from compass.errors import CompassError, InvalidInput, Refused, StepFailed, exit_status
+from compass.errors import Aftermath, CompassError, InvalidInput, Refused, StepFailed, exit_status
 from compass.job import Choices, Job, Where
 from compass.report import ClusterReport, RunReport, run_name
 from compass.steps.clusters import shared_error
@@ -157,15 +157,16 @@ class _SiteRun:
             side_by_side(lambda x: self._upgrade_one(x, plans[x.name]), chosen, self.job.choices.parallel_clusters)
 
     def _upgrade_one(self, target: Target, planned: Plan) -> None:
-        # Removal comes at the very end, once every cluster came out well.
-        choices = self.job.choices.model_copy(update={"keep_obsolete": True})
-        job = self.job.for_cluster(target.name).model_copy(update={"choices": choices})
+        job = self.job.for_cluster(target.name)
+        if target.role == "control":  # removal comes at the very end, once every cluster came out well
+            choices = self.job.choices.model_copy(update={"keep_obsolete": True, "prune": False})
+            job, planned = job.model_copy(update={"choices": choices}), planned.without_removals()
         if stopping.requested():
             self._fail(target, StepFailed("begin", f"cluster {target.name}", found="interrupted"))
             self.reports[target.name] = _not_started(target)
             return
         try:
-            upgrade = ClusterUpgrade(job, target, self.prepared, planned.without_removals())
+            upgrade = ClusterUpgrade(job, target, self.prepared, planned, self.name)
             self.reports[target.name] = upgrade.run()
         except CompassError as error:
             if isinstance(error.report, ClusterReport):
@@ -183,10 +184,12 @@ class _SiteRun:
             self.reports[control.name] = before.model_copy(update={"warnings": (*before.warnings, note)})
             return
         try:
-            after = remove_from(self.job.for_cluster(control.name), control, self.prepared)
+            after = remove_from(self.job.for_cluster(control.name), control, self.prepared, self.name)
         except CompassError as error:
+            if error.aftermath == "rolled back":  # the Releases are back, and the upgrade itself stands
+                error.aftermath = ""
             self._fail(control, error)
-            after = error.report
+            after = error.report.model_copy(update={"state": "upgraded", "exit_status": exit_status(error)})
         self.reports[control.name] = joined(self.reports[control.name], after, plans[control.name])
 
     def _report(self, loaded: LoadResult) -> RunReport:
@@ -201,7 +204,7 @@ class _SiteRun:
 
 
 def joined(before: ClusterReport, removal: ClusterReport, planned: Plan) -> ClusterReport:
-    """Return the report of a cluster whose obsolete Releases were removed after all others came out well."""
+    """Return the report of a cluster whose obsolete Releases were removed, or not, after all others came out well."""
     return removal.model_copy(
         update={
             "steps": (*before.steps, *removal.steps),
@@ -241,4 +244,8 @@ def _worst(errors: Sequence[tuple[str, CompassError]], clusters: int) -> Compass
     name, first = errors[0]
     statuses = {exit_status(x) for _, x in errors}
     kind = next((x for x in (InvalidInput, Refused) if len(statuses) == 1 and isinstance(first, x)), StepFailed)
-    return kind("upgrade", f"{len(errors)} of {clusters} clusters failed; {name}", found=str(first))
+    error = kind("upgrade", f"{len(errors)} of {clusters} clusters failed; {name}", found=str(first))
+    aftermaths = {x.aftermath for _, x in errors}
+    worse: tuple[Aftermath, ...] = ("not rolled back", "rolled back")
+    error.aftermath = next((x for x in worse if x in aftermaths), "")
+    return error

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
 from prefect import flow
 
 from compass.change.plan import Plan
-from compass.clock import iso, system_clock
+from compass.clock import system_clock
+from compass.cluster.lock import ClusterLock
 from compass.cluster.record import Record
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed
 from compass.job import Choices, Job, Where
-from compass.report import ClusterReport, Journal
+from compass.report import ClusterReport, Journal, StepState
 from compass.steps.failure import after_failure
+from compass.steps.lock import is_ours, locked
 from compass.steps.prepare import Prepared
+from compass.steps.record import ended
 from compass.steps.workplace import Target
+from compass.window.openings import Calendar
 from flows.engine import FLOW_SETTINGS, as_known, best_effort
+from flows.opening import keep_to_windows
 from tasks import apply, backup, check, images, plan, record, sites
 from tasks import bundle as bundles
 
 
 @flow(name="upgrade-cluster", flow_run_name="upgrade {cluster}", **FLOW_SETTINGS)
-def upgrade_cluster(bundle: str, cluster: str, where: Where = Where(), choices: Choices = Choices()) -> ClusterReport:
+def upgrade_cluster(
+    bundle: str,
+    cluster: str,
+    where: Where = Where(),
+    choices: Choices = Choices(),
+    calendar: Calendar = Calendar(),
+    ignore_window: str = "",
+) -> ClusterReport:
     """Upgrade one cluster: verify, preflight, plan, back up, load, delete, apply, wait, check, remove, record.
 
     Args:
@@ -27,15 +42,20 @@ def upgrade_cluster(bundle: str, cluster: str, where: Where = Where(), choices: 
         cluster: its name; with a kubeconfig of one cluster, what to call it.
         where: how to reach it, and its registry.
         choices: how to go about it.
+        calendar: when it may be changed; a run outside of it moves itself to the next opening.
+        ignore_window: why that does not count this time; the reason is in the report.
 
     Raises:
         CompassError: the first thing that went wrong; the report of the cluster is published before.
     """
+    ignored = keep_to_windows(cluster, calendar, ignore_window)
     job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
     prepared = bundles.prepare(job)
     target = only(sites.find_targets(job))
     sites.preflight_site(job, prepared)
-    return ClusterUpgrade(job, target, prepared).run()
+    upgrade = ClusterUpgrade(job, target, prepared)
+    upgrade.journal.warnings += [ignored] if ignored else []
+    return upgrade.run()
 
 
 def only(targets: list[Target]) -> Target:
@@ -56,30 +76,34 @@ class ClusterUpgrade:
     cluster that has moved since is refused.
     """
 
-    def __init__(self, job: Job, target: Target, prepared: Prepared, planned: Plan | None = None) -> None:
+    def __init__(
+        self, job: Job, target: Target, prepared: Prepared, planned: Plan | None = None, run: str = ""
+    ) -> None:
         self.job, self.target, self.prepared, self.agreed = job, target, prepared, planned
-        self.journal = Journal(target.name, target.role, system_clock())
+        self.journal = Journal(target.name, target.role, system_clock(), run)
         self.plan: Plan | None = None
         self.record: Record | None = None
+        self.lock: ClusterLock | None = None
 
     def run(self) -> ClusterReport:
-        """Take every step and return the report.
+        """Take every step under the cluster's lock and return the report.
 
         Raises:
             CompassError: the first thing that went wrong; its ``report`` is the cluster's.
         """
-        try:
-            changed = self._steps()
-        except Exception as error:
-            known = as_known(error, f"cluster {self.target.name}")
-            known.report = self._failed(known)
-            best_effort(record.report_cluster, self.target, known.report)
-            raise known from error
+        with ExitStack() as stack:
+            try:
+                changed = self._steps(stack)
+            except Exception as error:
+                known = as_known(error, f"cluster {self.target.name}")
+                known.report = self._failed(known)
+                best_effort(record.report_cluster, self.target, known.report)
+                raise known from error
         report = self.journal.close("upgraded" if changed else "unchanged")
         record.report_cluster(self.target, report)
         return report
 
-    def _steps(self) -> bool:
+    def _steps(self, stack: ExitStack) -> bool:
         """Take every step; return whether anything was changed."""
         journal, job, target = self.journal, self.job, self.target
         if target.problem:
@@ -88,29 +112,35 @@ class ClusterUpgrade:
             findings = sites.preflight_cluster(job, target)
             lines += findings.lines
             journal.warnings += findings.warnings
+        doing = f"upgrade to {self.prepared.name} {self.prepared.version}"
+        self.lock = stack.enter_context(locked(job, target, journal.run, doing))
+        journal.guard = self.lock.refuse_if_lost
         with journal.step("plan") as lines:
             self.plan = planned = plan.make_plan(job, target, self.prepared)
             journal.counts = {k: v for k, v in planned.counts().items() if v}
             lines += [f"{x.action} {x.ref}" for x in planned.acting]
             if self.agreed:
                 _refuse_moved(planned, self.agreed)
-        if planned.acting:
-            self._back_up(planned)
+        last = record.last_record(job, target)
+        interrupted = last if last and last.is_interrupted and last.digest == self.prepared.digest else None
+        if planned.acting or interrupted:
+            self._back_up(planned, interrupted)
         self._load()
-        changed = bool(planned.acting or journal.bytes_sent)
-        self._begin_record(planned)
+        self._begin_record(planned, last)
         self._change(planned)
         self._prove(planned)
         self._remove(planned)
-        self._end_record()
-        return changed
+        self._end_record(planned)
+        return bool(planned.acting or journal.bytes_sent)
 
-    def _back_up(self, planned: Plan) -> None:
+    def _back_up(self, planned: Plan, interrupted: Record | None) -> None:
         with self.journal.step("backup") as lines:
             refs = [x.ref for x in (*planned.changes, *planned.removals)]
-            saved = backup.back_up(self.job, self.target, self.prepared, refs)
+            saved = backup.back_up(self.job, self.target, self.prepared, refs, planned, interrupted)
             self.journal.backup = saved.folder
+            self.journal.warnings += saved.warnings
             lines.append(f"{saved.releases} Releases and {saved.objects} objects in {saved.folder}")
+            lines += [f"continues the run of {x.by} from {x.started}" for x in (interrupted,) if x]
 
     def _load(self) -> None:
         if self.agreed:
@@ -121,18 +151,27 @@ class ClusterUpgrade:
             self.journal.bytes_sent = loaded.bytes_sent
             lines += [f"{x.target} {x.digest}" for x in loaded.images]
 
-    def _begin_record(self, planned: Plan) -> None:
+    def _begin_record(self, planned: Plan, last: Record | None) -> None:
         """Write the Record, unless the cluster already says that it has this bundle and nothing is to be done."""
-        last = record.last_record(self.job, self.target)
         if planned.acting or last is None or (last.digest, last.state) != (self.prepared.digest, "done"):
-            self.record = record.begin_record(self.job, self.target, self.prepared, planned)
+            words = (self.job, self.target, self.prepared, planned, last, self.journal.backup)
+            self.record = record.begin_record(*words)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[list[str]]:
+        """Take a step that changes the cluster, and let its Record say so."""
+        if self.record is not None:
+            self.record = self.record.model_copy(update={"step": name})
+            record.note_step(self.job, self.target, self.record)
+        with self.journal.step(name) as lines:
+            yield lines
 
     def _change(self, planned: Plan) -> None:
-        with self.journal.step("delete replaced") as lines:
+        with self._step("delete replaced") as lines:
             lines += apply.delete_replaced(self.job, self.target, planned).lines
-        with self.journal.step("apply") as lines:
+        with self._step("apply") as lines:
             lines += apply.apply_plan(self.job, self.target, planned).lines
-        with self.journal.step("wait") as lines:
+        with self._step("wait") as lines:
             lines += apply.wait_rolled_out(self.job, self.target, planned).lines
 
     def _prove(self, planned: Plan) -> None:
@@ -151,28 +190,38 @@ class ClusterUpgrade:
     def _remove(self, planned: Plan) -> None:
         if not planned.removals:
             return
-        with self.journal.step("remove") as lines:
+        with self._step("remove") as lines:
             lines += apply.remove_obsolete(self.job, self.target, planned).lines
             lines += [f"{x.reason}: {x.ref}" for x in planned.removals if x.action == "skipped"]
 
-    def _end_record(self) -> None:
+    def _end_record(self, planned: Plan) -> None:
         if self.record is None:
             return
-        finished = iso(system_clock().now())
-        update = {
-            "state": "done", "step": "record", "finished": finished, "backup": self.journal.backup,
-            "seconds": self.journal.seconds,
-        }  # fmt: skip
         with self.journal.step("record"):
-            record.keep_record(self.job, self.target, self.record.model_copy(update=update))
+            done = ended(self.record, planned, system_clock(), self.journal.seconds)
+            record.keep_record(self.job, self.target, done)
 
     def _failed(self, error: CompassError) -> ClusterReport:
-        """Say what is not as before, and tell the cluster that its upgrade failed, as far as it still answers."""
-        journal, plan_made = self.journal, self.plan if self.record else None
-        left = after_failure(
-            self.job, self.target, plan_made, journal.backup, self.record, str(error), journal.current
-        ) if self.record else []  # fmt: skip
-        return journal.close("failed", error, left)
+        """Take the cluster back to its backup once anything was changed, and tell it how the upgrade ended."""
+        return roll_back(self.job, self.target, self.journal, self.record, self.lock, error)
+
+
+def roll_back(
+    job: Job, target: Target, journal: Journal, begun: Record | None, lock: ClusterLock | None, error: CompassError
+) -> ClusterReport:
+    """Undo what a failed run did to a cluster and return its report; the error is told what became of the cluster."""
+    clock = system_clock()
+    began, step = clock.monotonic(), journal.current
+    undone = after_failure(job, target, journal.backup, begun, str(error), step, is_locked=is_ours(lock))
+    error.aftermath = undone.aftermath
+    if undone.aftermath:
+        state: StepState = "done" if undone.aftermath == "rolled back" else "failed"
+        journal.note("roll back", state, clock.monotonic() - began, undone.lines)
+    report = journal.close(
+        "rolled back" if undone.aftermath == "rolled back" else "failed", error, undone.not_as_before
+    )
+    best_effort(record.report_rollback, target, undone)
+    return report
 
 
 def _refuse_moved(planned: Plan, agreed: Plan) -> None:

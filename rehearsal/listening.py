@@ -9,7 +9,7 @@ import ssl
 from typing import Any, cast
 
 import uvicorn
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -29,7 +29,10 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request; the cluster is the one whose port the connection came in at."""
     request = Request(scope, receive)
     server: ApiServer = request.state.server
-    response = await server.answer(request)
+    try:
+        response = await server.answer(request)
+    except ClientDisconnect:  # in the middle of its request: nobody waits for an answer
+        return
     await response(scope, receive, send)
 
 

@@ -39,16 +39,6 @@ def remove_obsolete(job: Job, target: Target, plan: Plan) -> Outcome:
         return _told("remove", target, core.remove_obsolete(place, target, plan))
 
 
-@step("compare with backup")
-def not_as_before(job: Job, target: Target, plan: Plan, backup: str) -> list[str]:
-    """Return the objects of the plan that are not as the backup has them (``compass.steps.apply``)."""
-    with workplace(job, target.name) as place:
-        lines = core.not_as_before(place, target, plan, backup)
-    title = f"Not as before on cluster {target.name}"
-    publish(f"not-as-before-{target.name}", markdown.bulleted(title, lines), f"{len(lines)} objects not as before")
-    return lines
-
-
 def _told(what: str, target: Target, outcome: Outcome) -> Outcome:
     text = markdown.bulleted(f"{what.capitalize()} on cluster {target.name}", outcome.lines)
     publish(f"{what}-{target.name}", text, f"{what}: {len(outcome.lines)} objects")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from compass import markdown
+from compass.change.plan import Plan
+from compass.cluster.record import Record
 from compass.job import Job
 from compass.names import ObjectRef
 from compass.steps import backup as core
@@ -13,10 +15,17 @@ from tasks.step import publish, step, workplace
 
 
 @step("backup")
-def back_up(job: Job, target: Target, prepared: Prepared | None, refs: list[ObjectRef]) -> BackupResult:
+def back_up(
+    job: Job,
+    target: Target,
+    prepared: Prepared | None,
+    refs: list[ObjectRef],
+    plan: Plan | None = None,
+    interrupted: Record | None = None,
+) -> BackupResult:
     """Write and verify a backup of all Releases and of the named objects (``compass.steps.backup``)."""
     with workplace(job, target.name) as place:
-        result = core.back_up(place, target, prepared, refs)
+        result = core.back_up(place, target, prepared, refs, plan, interrupted)
     line = f"{result.releases} Releases and {result.objects} objects backed up to {result.folder}"
     publish(f"backup-{target.name}", markdown.of_backup(result), line)
     return result

@@ -17,7 +17,7 @@ def make_plan(job: Job, target: Target, prepared: Prepared) -> Plan:
     """Return what an upgrade would change on a cluster, by server-side dry run (``compass.steps.plan``)."""
     with workplace(job, target.name) as place:
         plan = core.make_plan(place, target, prepared)
-    return _told(plan)
+    return told(plan)
 
 
 @step("render")
@@ -34,10 +34,11 @@ def make_removal_plan(job: Job, target: Target, prepared: Prepared) -> Plan:
     """Return what ``remove`` would delete on a cluster (``compass.steps.plan``)."""
     with workplace(job, target.name) as place:
         plan = core.make_removal_plan(place, target, prepared)
-    return _told(plan)
+    return told(plan)
 
 
-def _told(plan: Plan) -> Plan:
+def told(plan: Plan) -> Plan:
+    """Publish a plan and return it."""
     counts = ", ".join(f"{n} {action}" for action, n in plan.counts().items() if n) or "nothing to do"
     publish(f"plan-{plan.cluster}", markdown.of_plan(plan), f"cluster {plan.cluster}: {counts}")
     return plan

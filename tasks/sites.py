@@ -5,6 +5,7 @@ from __future__ import annotations
 from compass import markdown
 from compass.job import Job
 from compass.steps import preflight as core
+from compass.steps.lock import refuse_locked
 from compass.steps.preflight import Findings
 from compass.steps.prepare import Prepared
 from compass.steps.workplace import Target
@@ -33,8 +34,12 @@ def preflight_site(job: Job, prepared: Prepared) -> Findings:
 
 @step("preflight")
 def preflight_cluster(job: Job, target: Target) -> Findings:
-    """Check that a cluster answers and lets us do all that we shall (``compass.steps.preflight``)."""
+    """Check that nobody is at work on a cluster, that it answers, and that it lets us do all that we shall.
+
+    See ``compass.steps.preflight`` and ``compass.steps.lock``.
+    """
     with workplace(job, target.name) as place:
+        refuse_locked(place, target)
         findings = core.preflight_cluster(place, target)
     lines = (*findings.lines, *findings.warnings)
     publish(f"preflight-{target.name}", markdown.bulleted(f"Cluster {target.name}", lines), "; ".join(lines))

@@ -10,12 +10,14 @@ import pytest
 
 from tests.servers.assets import Assets, ensure
 from tests.servers.control_plane import ControlPlane
+from tests.servers.faults.proxy import FaultProxy
 from tests.servers.need import need
 from tests.servers.node import RealNode, require
 from tests.servers.registry import DockerRegistry
 from tests.servers.site import Site
 
 MakeControlPlane = Callable[..., ControlPlane]
+MakeFaultProxy = Callable[..., FaultProxy]
 MakeRegistry = Callable[..., DockerRegistry]
 MakeSite = Callable[..., Site]
 
@@ -88,3 +90,10 @@ def real_node(assets: Assets, make_control_plane: MakeControlPlane, registry: Do
     plane = make_control_plane()
     with need(lambda: RealNode(assets, plane, registry)) as node:
         yield node
+
+
+@pytest.fixture
+def make_fault_proxy() -> Iterator[MakeFaultProxy]:
+    """Put a faulty way before a server; the words are ``FaultProxy``'s; it is closed at the end of the test."""
+    with ExitStack() as stack:
+        yield lambda *words, **how: stack.enter_context(FaultProxy(*words, **how))

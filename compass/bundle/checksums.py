@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from compass.bundle.files import BundleFiles
 from compass.digests import CHUNK_BYTES, Digest, digest_of
@@ -75,22 +75,25 @@ def sum_files(files: BundleFiles, names: list[str], progress: Progress) -> dict[
     return sums
 
 
-def compare_sums(
-    found: Mapping[str, str], expected: Mapping[str, str], where: str,
-    do: str = "copy the bundle again from its source",
-) -> None:  # fmt: skip
-    """Check that the bundle holds just what its checksums say.
+def differences(found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
+    """Say of each file that is missing, not listed, or another one, what is wrong with it."""
+    return [
+        *(f"{path} is missing" for path in sorted(expected.keys() - found.keys())),
+        *(f"{path} is not listed" for path in sorted(found.keys() - expected.keys())),
+        *(
+            f"{path} has sha256 {found[path]}, not {expected[path]}"
+            for path in sorted(found.keys() & expected.keys())
+            if found[path] != expected[path]
+        ),
+    ]
+
+
+def refuse_wrong(wrong: Sequence[str], where: str, do: str = "copy the bundle again from its source") -> None:
+    """Check that nothing is wrong with a bundle.
 
     Raises:
-        InvalidInput: a file differs, is missing, or is not listed; the first is named, and how many more.
+        InvalidInput: something is; the first is named, and how many more.
     """
-    wrong = [f"{path} is missing" for path in sorted(expected.keys() - found.keys())]
-    wrong += [f"{path} is not listed" for path in sorted(found.keys() - expected.keys())]
-    wrong += [
-        f"{path} has sha256 {found[path]}, not {expected[path]}"
-        for path in sorted(found.keys() & expected.keys())
-        if found[path] != expected[path]
-    ]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise InvalidInput("verify bundle", where, found=wrong[0] + more, do=do)

@@ -43,10 +43,21 @@ def _is_image(text: str) -> str:
     return text
 
 
+def _is_repository(text: str) -> str:
+    try:
+        name = ImageName.parse(f"localhost/{text}")
+    except CompassError:
+        name = None
+    if name != ImageName("localhost", text):
+        raise ValueError(f"{text!r} is no repository, without host and tag")
+    return text
+
+
 Name = Annotated[str, AfterValidator(_is_name)]
 ObjectText = Annotated[str, AfterValidator(_is_object_name)]
 Inside = Annotated[str, AfterValidator(_is_inside)]
 ImageText = Annotated[str, AfterValidator(_is_image)]
+RepositoryText = Annotated[str, AfterValidator(_is_repository)]
 DigestText = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -82,11 +93,34 @@ class Metadata(Document):
 
 
 class BundleImage(Document):
-    """One image by its name at the build registry; ``digest`` is that of its manifest or index."""
+    """One image by its name at the build registry; ``digest`` is that of its manifest or index.
+
+    Before ``pack`` has completed it, the digest may be absent.
+    """
 
     name: ImageText
-    digest: DigestText
+    digest: DigestText | None = None
     size: int | None = Field(default=None, ge=0)
+
+
+class ReliedBlob(Document):
+    """A blob that the bundle's images need and another bundle holds, with the repositories that one puts it in."""
+
+    digest: DigestText
+    size: int = Field(ge=0)
+    repositories: tuple[RepositoryText, ...] = Field(min_length=1)
+
+
+class BaseBundle(Document):
+    """The bundle that must have been loaded before: its name, version and digest, and what is relied on."""
+
+    name: Name
+    to: str = Field(min_length=1, max_length=128)
+    digest: DigestText
+    blobs: tuple[ReliedBlob, ...] = Field(min_length=1)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.to} ({self.digest})"
 
 
 class Variable(Document):
@@ -127,6 +161,7 @@ class Definition(Document):
     kind: Literal["UpgradeBundle"]
     metadata: Metadata
     images: tuple[BundleImage, ...] = ()
+    base: BaseBundle | None = None
     source_registry: str = Field(default="", alias="sourceRegistry")
     variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Variable] = Field(default_factory=dict)
     components: tuple[Component, ...] = ()
@@ -138,6 +173,7 @@ class Definition(Document):
     def _names_are_unique(self) -> Definition:
         _refuse_twice([x.name for x in self.components], "component")
         _refuse_twice([x.name for x in self.images], "image")
+        _refuse_twice([x.digest for x in self.base.blobs] if self.base else [], "blob")
         _refuse_twice([t for x in self.components for t in x.templates], "template")
         return self
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from compass.bundle.archive import Archive
 from compass.errors import InvalidInput
 
 MAX_MEMBERS = 100_000
@@ -95,35 +95,42 @@ class DirectoryFiles:
 
 
 class TarFiles:
-    """The files inside an uncompressed tar, read in place; ``prefix`` is the folder that all of them lie in."""
+    """The files inside an uncompressed tar, read in place; the one folder that all of them may lie in is left out."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, archive: Archive) -> None:
+        self.archive = archive
         self._spans: dict[str, tuple[int, int]] = {}
+        self._read()
+        self._strip_common_folder()
+
+    def _read(self) -> None:
         try:
-            with tarfile.open(path, "r:") as tar:
+            with self.archive.open() as file, tarfile.open(fileobj=file, mode="r:") as tar:
                 for member in tar:
                     self._add(member)
         except (tarfile.TarError, OSError, EOFError) as error:
-            raise InvalidInput("read bundle", path, found=str(error), expected="a whole tar archive") from None
-        end = path.stat().st_size
-        if not _ends_as_a_tar(path) or any(start + size > end for start, size in self._spans.values()):
-            raise InvalidInput("read bundle", path, found="the archive is cut short", expected="a whole tar archive")
-        self._strip_common_folder()
+            raise self._not_whole(str(error)) from None
+        end = self.archive.size
+        if not _ends_as_a_tar(self.archive) or any(start + size > end for start, size in self._spans.values()):
+            raise self._not_whole("the archive is cut short")
+
+    def _not_whole(self, found: str) -> InvalidInput:
+        do = f"see whether a part is missing after {self.archive.parts[-1].name}" if self.archive.is_split else ""
+        return InvalidInput("read bundle", self.archive, found=found, expected="a whole tar archive", do=do)
 
     def __str__(self) -> str:
-        return str(self.path)
+        return str(self.archive)
 
     def _add(self, member: tarfile.TarInfo) -> None:
         if member.isdir():
             return
         name = member.name.removeprefix("./")
         if not member.isreg() or name.startswith("/") or ".." in name.split("/"):
-            raise InvalidInput("read bundle", self.path, found=f"{member.name!r}, no plain file inside")
+            raise InvalidInput("read bundle", self.archive, found=f"{member.name!r}, no plain file inside")
         if len(self._spans) >= MAX_MEMBERS:
-            raise InvalidInput("read bundle", self.path, found=f"more than {MAX_MEMBERS} files")
+            raise InvalidInput("read bundle", self.archive, found=f"more than {MAX_MEMBERS} files")
         if name in self._spans:
-            raise InvalidInput("read bundle", self.path, found=f"{name!r} twice")
+            raise InvalidInput("read bundle", self.archive, found=f"{name!r} twice")
         self._spans[name] = (member.offset_data, member.size)
 
     def _strip_common_folder(self) -> None:
@@ -139,7 +146,7 @@ class TarFiles:
         try:
             return self._spans[name]
         except KeyError:
-            raise InvalidInput("read bundle file", f"{self.path}:{name}", found="no such file") from None
+            raise InvalidInput("read bundle file", f"{self.archive}:{name}", found="no such file") from None
 
     def size(self, name: str) -> int:
         """Return a file's size in bytes."""
@@ -147,45 +154,11 @@ class TarFiles:
 
     def open(self, name: str) -> BinaryIO:
         """Return a stream of one file, reading the archive in place."""
-        start, size = self._span(name)
-        return io.BufferedReader(_Slice(self.path, start, size), 1 << 20)
+        return self.archive.slice(*self._span(name))
 
 
-def _ends_as_a_tar(path: Path) -> bool:
+def _ends_as_a_tar(archive: Archive) -> bool:
     """Tell whether the end marker is there: two blocks of zeros (POSIX.1-2017, pax, ustar interchange format)."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 1024))
+    with archive.open() as file:
+        file.seek(max(0, archive.size - 1024))
         return file.read() == bytes(1024)
-
-
-class _Slice(io.RawIOBase):
-    """A part of a file as a stream of its own."""
-
-    def __init__(self, path: Path, start: int, size: int) -> None:
-        self._file = path.open("rb", buffering=0)
-        self._start, self._size, self._at = start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        room = max(0, min(len(buffer), self._size - self._at))
-        self._file.seek(self._start + self._at)
-        count = self._file.readinto(memoryview(buffer)[:room]) or 0
-        self._at += count
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

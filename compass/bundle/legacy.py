@@ -18,6 +18,7 @@ CONFIG = "scripts/config"
 KUBECONFIG_TEMPLATE = "templates/kubeconfig.j2"
 SOURCE_REGISTRY = "harbor.caicloud.xyz"
 ADDON_MASTER_PORT = 6009
+UNKNOWN_VERSION = "legacy"
 _IMAGE_ARCHIVE = re.compile(r"images/[^/]+\.(?:tar|tar\.gz|tgz|tar\.zst)")
 _TEMPLATE = re.compile(r"templates/[^/]+\.j2")
 _VERSIONS = re.compile(r"compass-upgrade-([0-9][\w.]*?)-([0-9][\w.]*?)(?:\.tar(?:\.gz)?|\.tgz)?")
@@ -65,7 +66,7 @@ def legacy_definition(
         "apiVersion": API_VERSION,
         "kind": "UpgradeBundle",
         # A legacy bundle never refused a version: what it starts from is told, not enforced.
-        "metadata": {"name": "compass-component", "to": versions[1] if versions else "legacy"},
+        "metadata": {"name": "compass-component", "to": versions[1] if versions else UNKNOWN_VERSION},
         "sourceRegistry": SOURCE_REGISTRY,
         "variables": {"addon_master_port": {"type": "integer", "default": ADDON_MASTER_PORT}},
         "components": [

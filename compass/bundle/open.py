@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from compass.bundle import legacy
-from compass.bundle.checksums import bundle_digest, compare_sums, parse_checksums, sum_files
+from compass.bundle.archive import Archive
+from compass.bundle.checksums import bundle_digest, differences, parse_checksums, refuse_wrong, sum_files
 from compass.bundle.config import LegacyConfig, parse_legacy_config
 from compass.bundle.definition import Definition, parse_definition
 from compass.bundle.files import BundleFiles, DirectoryFiles, TarFiles, is_left_out
+from compass.bundle.parts import find_archive
+from compass.bundle.signature import VerifyingKey
 from compass.bundle.streams import is_plain_tar
 from compass.bundle.unpack import COMPONENT_ARCHIVE, OtherPackage, Unpacked, unpack
 from compass.digests import Digest
@@ -18,6 +22,9 @@ from compass.errors import InvalidInput
 from compass.progress import Progress
 
 DEFINITION = "bundle.yaml"
+LAYOUT_INDEX = "oci/index.json"
+SIGNATURE_SUFFIX = ".sig"
+MAX_SIGNATURE_BYTES = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,8 @@ class Bundle:
     """An open bundle: its definition, its files, and what was concluded where it did not say.
 
     ``legacy_site`` is the folder that the old scripts called ``../..``; ``unpacked_sums`` are the sha256 of the files
-    when they were unpacked, ``None`` for a bundle that is read where it lies.
+    when they were unpacked, ``None`` for a bundle that is read where it lies.  ``versions`` are those that the name of
+    an outer package in the path leads from and to.
     """
 
     where: str
@@ -36,6 +44,7 @@ class Bundle:
     legacy_site: Path
     others: tuple[OtherPackage, ...] = ()
     unpacked_sums: dict[str, str] | None = None
+    versions: tuple[str, str] | None = None
 
     def text(self, name: str) -> str:
         """Return a file of the bundle as text.
@@ -46,6 +55,22 @@ class Bundle:
         return _text(self.files, name, self.where)
 
     @property
+    def covered(self) -> list[str]:
+        """The files that checksums speak of: all but the checksums and their signature."""
+        listing = self.definition.checksums
+        apart = {listing, listing + SIGNATURE_SUFFIX} if listing else set()
+        return [x for x in self.files.names() if x not in apart]
+
+    @property
+    def signature(self) -> bytes | None:
+        """The signature of the checksums, where the bundle carries one."""
+        name = f"{self.definition.checksums}{SIGNATURE_SUFFIX}"
+        if not self.definition.checksums or name not in self.files.names():
+            return None
+        with self.files.open(name) as stream:
+            return stream.read(MAX_SIGNATURE_BYTES)
+
+    @property
     def image_archives(self) -> list[str]:
         """The docker-save archives inside, sorted; empty for a packed bundle, whose images are a layout."""
         return [] if self.has_layout else legacy.image_archives(self.files.names())
@@ -53,7 +78,7 @@ class Bundle:
     @property
     def has_layout(self) -> bool:
         """Whether the images lie in an OCI layout inside the bundle."""
-        return "oci/index.json" in self.files.names()
+        return LAYOUT_INDEX in self.files.names()
 
     @property
     def kubeconfig_template(self) -> str | None:
@@ -72,13 +97,23 @@ def open_bundle(path: Path, bundles: Path, progress: Progress) -> Bundle:
     path = path.absolute()
     if path.is_dir():
         return _open_folder(path, bundles, progress)
-    if not path.is_file():
+    archive = find_archive(path)
+    if archive is None:
         raise InvalidInput("open bundle", path, found="no such file or folder", expected="a bundle")
-    if is_plain_tar(path):
-        files = TarFiles(path)
+    try:
+        return _open_archive(archive, bundles, progress)
+    except InvalidInput:
+        archive.refuse_wrong_part()
+        raise
+
+
+def _open_archive(archive: Archive, bundles: Path, progress: Progress) -> Bundle:
+    path = archive.path
+    if is_plain_tar(archive):
+        files = TarFiles(archive)
         if DEFINITION in files.names() or legacy.looks_legacy(files.names()):
             return _assemble(files, path, None, (path.name, path.parent.name))
-    folder, unpacked = unpack(path, bundles, progress)
+    folder, unpacked = unpack(archive, bundles, progress)
     return _assemble(DirectoryFiles(folder), path, unpacked, (path.name, path.parent.name))
 
 
@@ -106,6 +141,7 @@ def _assemble(files: BundleFiles, path: Path, unpacked: Unpacked | None, package
         legacy_site=_legacy_site(path, unpacked),
         others=unpacked.others if unpacked else (),
         unpacked_sums=unpacked.sums if unpacked else None,
+        versions=versions,
     )
 
 
@@ -113,6 +149,7 @@ def _declared(files: BundleFiles, path: Path) -> Definition:
     definition = parse_definition(_text(files, DEFINITION, str(path)), f"{path}: {DEFINITION}")
     needed = {x for component in definition.components for x in component.templates}
     needed |= {definition.checksums} if definition.checksums else set()
+    needed |= {LAYOUT_INDEX} if definition.base else set()
     missing = sorted(needed - set(files.names()))
     if missing:
         raise InvalidInput("open bundle", path, found=f"no {missing[0]}, which bundle.yaml names", do="add it")
@@ -150,12 +187,42 @@ def verify_bundle(bundle: Bundle, progress: Progress) -> tuple[Digest, dict[str,
     Raises:
         InvalidInput: a file differs from ``checksums.txt``, or from what was unpacked.
     """
-    listing = bundle.definition.checksums
-    names = [x for x in bundle.files.names() if x != listing]
-    sums = sum_files(bundle.files, names, progress)
-    if listing:
-        compare_sums(sums, parse_checksums(bundle.text(listing), f"{bundle.where}: {listing}"), bundle.where)
-    elif bundle.unpacked_sums is not None:
-        there = {name: x for name, x in bundle.unpacked_sums.items() if not is_left_out(name)}
-        compare_sums(sums, there, str(bundle.files), do=f"remove {bundle.files}, so that it is unpacked again")
+    sums = sum_files(bundle.files, bundle.covered, progress)
+    wrong = wrong_files(bundle, sums)
+    if wrong and isinstance(bundle.files, TarFiles):
+        bundle.files.archive.refuse_wrong_part()
+    if bundle.definition.checksums:
+        refuse_wrong(wrong, bundle.where)
+    else:
+        refuse_wrong(wrong, str(bundle.files), do=f"remove {bundle.files}, so that it is unpacked again")
     return bundle_digest(sums), sums
+
+
+def check_signature(bundle: Bundle, key: VerifyingKey) -> None:
+    """Check that a bundle was signed by a key; that its files are those of the checksums is another matter.
+
+    Raises:
+        InvalidInput: it was not.
+    """
+    signature, listing = bundle.signature, bundle.definition.checksums
+    if signature is None or listing is None:
+        found = "no signature"
+    elif key.made(signature, bundle.text(listing).encode()):
+        return
+    else:
+        found = "a signature of another key, or of other checksums"
+    raise InvalidInput("verify signature of", bundle.where, found=found, expected=f"one that fits {key.path}")
+
+
+def wrong_files(bundle: Bundle, sums: Mapping[str, str]) -> list[str]:
+    """Say what differs from ``checksums.txt``, or from what was unpacked; ``sums`` are those of the files covered.
+
+    Raises:
+        InvalidInput: ``checksums.txt`` cannot be read.
+    """
+    listing = bundle.definition.checksums
+    if listing:
+        return differences(sums, parse_checksums(bundle.text(listing), f"{bundle.where}: {listing}"))
+    if bundle.unpacked_sums is None:
+        return []
+    return differences(sums, {name: x for name, x in bundle.unpacked_sums.items() if not is_left_out(name)})

@@ -6,9 +6,9 @@ import contextlib
 import gzip
 import io
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from compass.bundle.archive import Archive
 from compass.errors import InvalidInput
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -43,9 +43,9 @@ def plain_stream(stream: BinaryIO, where: object) -> BinaryIO:
     return buffered
 
 
-def is_plain_tar(path: Path) -> bool:
-    """Tell whether a file is a tar that can be read in place."""
-    with path.open("rb") as file:
+def is_plain_tar(archive: Archive) -> bool:
+    """Tell whether an archive is a tar that can be read in place."""
+    with archive.open() as file:
         head = file.read(512)
     return len(head) == 512 and head[257:262] == b"ustar"
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from compass.bundle.archive import Archive
 from compass.bundle.files import KNOWN_FOLDERS
 from compass.bundle.streams import DAMAGE, CountingStream, plain_stream
 from compass.digests import CHUNK_BYTES, chunks, digest_of_stream, hexadecimal
@@ -52,7 +53,7 @@ class Unpacked(Document):
 class _Pass:
     """One walk through an archive: what it has met, and the limits it keeps."""
 
-    where: Path
+    where: Archive
     compressed: CountingStream
     members: int = 0
     size: int = 0
@@ -77,7 +78,7 @@ class _Pass:
             )
 
 
-def unpack(archive: Path, bundles: Path, progress: Progress) -> tuple[Path, Unpacked]:
+def unpack(archive: Archive, bundles: Path, progress: Progress) -> tuple[Path, Unpacked]:
     """Unpack ``archive`` below ``bundles`` unless it is there already; return the folder and what is known of it.
 
     The outer package is recognised by the component archive inside it; that one is unpacked in the same pass.
@@ -86,7 +87,7 @@ def unpack(archive: Path, bundles: Path, progress: Progress) -> tuple[Path, Unpa
         InvalidInput: damaged, or a member leads out, is no plain file, or expands without end.
         Refused: there is not enough space.
     """
-    with archive.open("rb") as file:
+    with archive.open() as file:
         sha256 = hexadecimal(digest_of_stream(file))
     target = bundles / sha256
     known = _known(target)
@@ -94,14 +95,14 @@ def unpack(archive: Path, bundles: Path, progress: Progress) -> tuple[Path, Unpa
         return target / "content", known
     shutil.rmtree(target, ignore_errors=True)  # damaged since
     # Compressed images do not shrink again: what is inside is at least as large as the archive.
-    need_space(bundles, archive.stat().st_size, "unpack bundle")
+    need_space(bundles, archive.size, "unpack bundle")
     with folder_aside(target) as aside:
         content = aside / "content"
         content.mkdir(mode=0o700)
-        with archive.open("rb") as file:
+        with archive.open() as file:
             seen = _walk_archive(archive, file, content, progress)
         unpacked = Unpacked(
-            source=archive.name, sha256=sha256, component=seen.component, others=tuple(seen.others), sums=seen.sums
+            source=archive.path.name, sha256=sha256, component=seen.component, others=tuple(seen.others), sums=seen.sums
         )
         write_file(aside / "unpacked.json", json.dumps(unpacked.model_dump(), indent=1).encode())
     return target / "content", unpacked
@@ -116,10 +117,10 @@ def _known(target: Path) -> Unpacked | None:
         return None
 
 
-def _walk_archive(archive: Path, file: BinaryIO, content: Path, progress: Progress) -> _Pass:
+def _walk_archive(archive: Archive, file: BinaryIO, content: Path, progress: Progress) -> _Pass:
     counting = CountingStream(file)
     seen = _Pass(archive, counting)
-    progress.begin("unpack bundle", archive.stat().st_size, "bytes")
+    progress.begin("unpack bundle", archive.size, "bytes")
     try:
         stream = plain_stream(cast(BinaryIO, io.BufferedReader(counting, CHUNK_BYTES)), archive)
         _walk(stream, seen, content, progress, nested=False)

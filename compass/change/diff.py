@@ -62,6 +62,8 @@ def _walk_lists(old: list[Any], new: list[Any], path: str) -> Iterator[tuple[str
         before, after = ({x["name"]: x for x in items} for items in (old, new))
         for name in [*before, *(x for x in after if x not in before)]:
             yield from _walk(before.get(name, _ABSENT), after.get(name, _ABSENT), f"{path}[{name}]")
+        if [x for x in before if x in after] != [x for x in after if x in before]:
+            yield f"order of {path}", list(before), list(after)
         return
     for index in range(max(len(old), len(new))):
         left = old[index] if index < len(old) else _ABSENT

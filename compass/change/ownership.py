@@ -18,18 +18,29 @@ EARLIER_MANAGERS = frozenset(
     }
 )  # fmt: skip
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+# What stands in a manifest that was read from a cluster, and is nobody's to apply.
+_SERVER_SET = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
 Path = tuple[str, ...]
 
 
-def _entries(item: dict[str, Any]) -> list[dict[str, Any]]:
-    entries = (item.get("metadata") or {}).get("managedFields") or []
-    return [x for x in entries if isinstance(x, dict)]
+def entries(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the managedFields of an object."""
+    found = (item.get("metadata") or {}).get("managedFields") or []
+    return [x for x in found if isinstance(x, dict)]
 
 
 def _is_earlier(entry: dict[str, Any]) -> bool:
     """Tell whether an entry was left by an earlier tool; status is never one's to take."""
-    only_status = set(entry.get("fieldsV1") or {}) == {"f:status"}
-    return entry.get("manager") in EARLIER_MANAGERS and not entry.get("subresource") and not only_status
+    return entry.get("manager") in EARLIER_MANAGERS and not _is_status(entry)
+
+
+def _is_written(entry: dict[str, Any], manager: str) -> bool:
+    """Tell whether an entry is of what ``manager`` wrote otherwise than by applying."""
+    return entry.get("manager") == manager and entry.get("operation") == "Update" and not _is_status(entry)
+
+
+def _is_status(entry: dict[str, Any]) -> bool:
+    return bool(entry.get("subresource")) or set(entry.get("fieldsV1") or {}) == {"f:status"}
 
 
 def last_applied(live: dict[str, Any]) -> dict[str, Any] | None:
@@ -37,8 +48,8 @@ def last_applied(live: dict[str, Any]) -> dict[str, Any] | None:
 
     It is what tells the manifest's fields from those that defaults and controllers filled in.
     """
-    entries = _entries(live)
-    if entries and not any(_is_earlier(x) for x in entries):
+    owned = entries(live)
+    if owned and not any(_is_earlier(x) for x in owned):
         return None
     try:
         manifest = json.loads(((live["metadata"].get("annotations")) or {}).get(LAST_APPLIED, ""))
@@ -47,25 +58,47 @@ def last_applied(live: dict[str, Any]) -> dict[str, Any] | None:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("metadata"), dict):
         return None
     kept = {key: live["metadata"][key] for key in ("name", "namespace") if key in live["metadata"]}
-    metadata = {**manifest["metadata"], **kept}
-    metadata.pop("creationTimestamp", None)
-    return {**manifest, "apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata}
+    metadata = {k: v for k, v in {**manifest["metadata"], **kept}.items() if k not in _SERVER_SET}
+    content = {k: v for k, v in manifest.items() if k != "status"}
+    return {**content, "apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata}
 
 
 def applied_fields(item: dict[str, Any], manager: str) -> dict[str, Any]:
     """Return the FieldsV1 that a manager applies."""
-    for entry in _entries(item):
+    for entry in entries(item):
         if entry.get("manager") == manager and entry.get("operation") == "Apply":
             return dict(entry.get("fieldsV1") or {})
     return {}
 
 
+def written_fields(item: dict[str, Any], manager: str) -> dict[str, Any]:
+    """Return the FieldsV1 of what a manager wrote otherwise than by applying."""
+    found: dict[str, Any] = {}
+    for entry in entries(item):
+        if _is_written(entry, manager):
+            found = union(found, entry.get("fieldsV1") or {})
+    return found
+
+
+def paths_of_others(item: dict[str, Any], manager: str) -> set[Path]:
+    """Return the paths of what others than ``manager`` and earlier tools own, and all that leads to them."""
+    found: set[Path] = set()
+    for entry in entries(item):
+        if entry.get("manager") != manager and not _is_earlier(entry):
+            found |= _with_parents(field_paths(entry.get("fieldsV1") or {}))
+    return found
+
+
 def taken_over(live: dict[str, Any], manager: str, fields: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return managedFields in which ``manager`` applies ``fields`` and earlier tools own nothing."""
-    ours = _union(applied_fields(live, manager), fields)
+    """Return managedFields in which ``manager`` applies ``fields`` and earlier tools own nothing.
+
+    What it wrote otherwise is its own no more, either: it would hold on to what it no longer applies.
+    """
+    ours = union(applied_fields(live, manager), fields)
     kept = [
-        x for x in _entries(live)
-        if not _is_earlier(x) and not (x.get("manager") == manager and x.get("operation") == "Apply")
+        x for x in entries(live)
+        if not _is_earlier(x) and not _is_written(x, manager)
+        and not (x.get("manager") == manager and x.get("operation") == "Apply")
     ]  # fmt: skip
     mine = {
         "manager": manager,
@@ -77,11 +110,22 @@ def taken_over(live: dict[str, Any], manager: str, fields: dict[str, Any]) -> li
     return [mine, *copy.deepcopy(kept)]
 
 
-def _union(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+def union(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that are in either FieldsV1 set."""
     merged = dict(left)
     for key, value in right.items():
-        merged[key] = _union(merged[key], value) if key in merged else value
+        merged[key] = union(merged[key], value) if key in merged else value
     return merged
+
+
+def common(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that are in both FieldsV1 sets."""
+    found: dict[str, Any] = {}
+    for key in left.keys() & right.keys():
+        below = common(left[key], right[key])
+        if below or not left[key] or not right[key]:
+            found[key] = below
+    return found
 
 
 def replacing(live: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, Any]]:
@@ -91,7 +135,7 @@ def replacing(live: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, An
         if key in ("apiVersion", "kind", "metadata", "status") or live.get(key) == wanted.get(key):
             continue
         operations.append(_operation(f"/{key}", live.get(key), wanted.get(key)))
-    for key in ("labels", "annotations"):
+    for key in ("labels", "annotations", "finalizers", "ownerReferences"):
         old, new = live["metadata"].get(key), wanted["metadata"].get(key)
         if old != new:
             operations.append(_operation(f"/metadata/{key}", old, new))
@@ -102,22 +146,6 @@ def _operation(path: str, old: Any, new: Any) -> dict[str, Any]:
     if new is None:
         return {"op": "remove", "path": path}
     return {"op": "add" if old is None else "replace", "path": path, "value": new}
-
-
-def without_leftovers(dry_run: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a dry run's result as it will be once ``fields``, an earlier tool's, are taken over.
-
-    Those that nobody applies any more stay in a dry run; the real apply, after the take-over, removes them.
-    """
-    kept: set[Path] = set()
-    for entry in _entries(dry_run):
-        if not _is_earlier(entry):
-            kept |= _with_parents(field_paths(entry.get("fieldsV1") or {}))
-    predicted = copy.deepcopy(dry_run)
-    # A whole item of a list goes before its fields: what is left of it would have no name.
-    for path in sorted(set(field_paths(fields)) - kept, key=len):
-        _remove(predicted, path, kept)
-    return predicted
 
 
 def field_paths(fields: dict[str, Any], above: Path = ()) -> Iterator[Path]:
@@ -135,36 +163,39 @@ def _with_parents(paths: Iterator[Path]) -> set[Path]:
     return {path[:length] for path in paths for length in range(1, len(path) + 1)}
 
 
-def _remove(value: Any, path: Path, kept: set[Path]) -> None:
-    """Remove what ``path`` leads to, unless something below it is kept."""
-    holder = _follow(value, path[:-1])
-    if holder is None or any(k[: len(path)] == path for k in kept):
-        return
-    step = path[-1]
+def remove(value: Any, path: Path) -> None:
+    """Remove what a path leads to from an object, if it leads anywhere."""
+    holder, step = follow(value, path[:-1]), path[-1]
     if step.startswith("f:") and isinstance(holder, dict):
         holder.pop(step[2:], None)
     elif isinstance(holder, list):
         holder[:] = [x for x in holder if not _is_item(x, step)]
 
 
-def _follow(value: Any, path: Sequence[str]) -> Any:
+def follow(value: Any, path: Sequence[str]) -> Any:
+    """Return what a path leads to in an object, ``None`` when it leads nowhere."""
     for step in path:
         if step.startswith("f:") and isinstance(value, dict):
             value = value.get(step[2:])
         elif isinstance(value, list):
-            value = next((x for x in value if _is_item(x, step)), None)
+            value = find_item(value, step)
         else:
             return None
     return value
 
 
+def find_item(items: Sequence[Any], step: str) -> Any:
+    """Return the item of a list that a step (``k:`` or ``v:``) names, ``None`` when there is none."""
+    return next((x for x in items if _is_item(x, step)), None)
+
+
 def _is_item(item: Any, step: str) -> bool:
     wanted: Any = json.loads(step[2:]) if step[:2] in ("k:", "v:") else {}
     if step.startswith("k:"):
-        return isinstance(item, dict) and all(_key_value(item, key) == value for key, value in wanted.items())
+        return isinstance(item, dict) and all(key_value(item, key) == value for key, value in wanted.items())
     return step.startswith("v:") and bool(item == wanted)
 
 
-def _key_value(item: dict[str, Any], key: str) -> Any:
-    # The API server keys ports by protocol, which may be left out where it is TCP.
+def key_value(item: dict[str, Any], key: str) -> Any:
+    """Return a key of a list's item; the API server keys ports by protocol, which may be left out where it is TCP."""
     return item.get(key, "TCP" if key == "protocol" else None)

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from compass.bundle.definition import DATA_KINDS, Role
 from compass.change.diff import comparable, differences
+from compass.change.health import POD_MAKERS
+from compass.change.manifests import Desired
 from compass.digests import Digest, digest_of
 from compass.documents import Document
 from compass.errors import Refused
@@ -21,7 +23,8 @@ class Change(Document):
     """What happens to one object; ``differences`` are lines for people, ``reason`` says why where it is not plain.
 
     ``uid`` is that of the object met when the plan was made; only that one is deleted.  ``content`` is the digest of
-    the manifest to be applied, without the values of a Secret.
+    the manifest to be applied, without the values of a Secret.  With ``recreate`` the object is configured by deleting
+    it and creating it again, since the server does not change what is to be changed.
     """
 
     action: Action
@@ -34,6 +37,7 @@ class Change(Document):
     reason: str = ""
     differences: tuple[str, ...] = ()
     loses_data: bool = False
+    recreate: bool = False
     uid: str = ""
     content: str = ""
 
@@ -66,7 +70,9 @@ class Plan(Document):
     @property
     def digest(self) -> Digest:
         """The digest of what would be done, whatever the wording."""
-        acts = [[x.action, *x.ref.identity, x.api_version, list(x.differences), x.content] for x in self.acting]
+        acts = [
+            [x.action, *x.ref.identity, x.api_version, list(x.differences), x.content, x.recreate] for x in self.acting
+        ]
         return digest_of(json.dumps([self.cluster, self.bundle_digest, acts], sort_keys=True).encode())
 
     def without_removals(self) -> Plan:
@@ -111,6 +117,23 @@ def applied_change(live: dict[str, Any] | None, predicted: dict[str, Any], compo
         return change_of("unchanged", ref, component=component, source=source, live=live)
     lines = differences(live, predicted)
     return change_of("configured", ref, component=component, source=source, live=live, lines=lines)
+
+
+def recreated_change(live: dict[str, Any], item: Desired, reason: str, lines: Sequence[str]) -> Change:
+    """Return what deleting an object and creating it again comes to, since the server does not change it."""
+    loses_data = _holds_data(live)
+    goes = "; its data is lost" if loses_data else "; its pods stop until then" if item.ref.kind in POD_MAKERS else ""
+    change = change_of(
+        "configured", item.ref, component=item.component, source=item.source, live=live, lines=lines,
+        reason=f"deleted and created again: {reason}{goes}",
+    )  # fmt: skip
+    return change.model_copy(update={"recreate": True, "loses_data": loses_data})
+
+
+def _holds_data(live: dict[str, Any]) -> bool:
+    """Tell whether data goes with an object; a StatefulSet's claims stay, unless it says otherwise."""
+    retention = (live.get("spec") or {}).get("persistentVolumeClaimRetentionPolicy") or {}
+    return live["kind"] in DATA_KINDS or (live["kind"] == "StatefulSet" and retention.get("whenDeleted") == "Delete")
 
 
 def deletion(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,21 +25,39 @@ INDEX = "index.json"
 RELEASE_KINDS = (("release.caicloud.io/v1alpha1", "Release"), ("release.caicloud.io/v1beta1", "Release"))
 
 
-class BackedUp(Document):
-    """One file of a backup and the object in it; ``file`` is relative to the backup."""
+class Named(Document):
+    """One object, and the component that it belongs to where a plan knew."""
 
-    file: str
-    sha256: str
     api_version: str
     kind: str
     namespace: str
     name: str
+    component: str = ""
+
+    @property
+    def ref(self) -> ObjectRef:
+        """The object's name."""
+        return ObjectRef(self.api_version, self.kind, self.namespace, self.name)
+
+
+class BackedUp(Named):
+    """One file of a backup and the object in it; ``file`` is relative to the backup.
+
+    ``touched`` tells whether the upgrade that the backup was made for changes or deletes the object.
+    """
+
+    file: str
+    sha256: str
     uid: str
     resource_version: str
+    touched: bool = False
 
 
 class BackupIndex(Document):
-    """What a backup holds: ``absent`` are objects that the plan creates, which a restore would remove."""
+    """What a backup holds: ``absent`` are objects that the upgrade creates, which a restore removes.
+
+    ``continues`` is the backup of an interrupted run whose objects, as they were before it, are taken over here.
+    """
 
     format: Literal[1] = 1
     cluster: str
@@ -51,20 +69,33 @@ class BackupIndex(Document):
     tool: str
     releases: int
     files: tuple[BackedUp, ...]
-    absent: tuple[str, ...] = ()
+    absent: tuple[Named, ...] = ()
+    continues: str = ""
+
+    @property
+    def touched(self) -> tuple[BackedUp, ...]:
+        """What the upgrade changes or deletes."""
+        return tuple(x for x in self.files if x.touched)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The objects of a cluster that a backup will hold."""
+    """The objects of a cluster that a backup will hold; ``touched`` is the component of each that is to change."""
 
     releases: list[dict[str, Any]]
     objects: list[dict[str, Any]]
     absent: list[ObjectRef]
+    touched: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
 
 
-def take_snapshot(client: ClusterClient, refs: Iterable[ObjectRef]) -> Snapshot:
-    """Read every Release, by paged lists, and each object that ``refs`` names."""
+def take_snapshot(
+    client: ClusterClient, refs: Iterable[ObjectRef], touched: Mapping[ObjectRef, str] | None = None
+) -> Snapshot:
+    """Read every Release, by paged lists, and each object that ``refs`` names.
+
+    ``touched`` leads from what an upgrade changes to its component; of what is absent only that is noted.
+    """
+    acting = {ref.identity: component for ref, component in (touched or {}).items()}
     kind = release_kind(client)
     releases = client.list_all(*kind) if kind else []
     known = {ObjectRef.of(x).identity for x in releases}
@@ -73,11 +104,33 @@ def take_snapshot(client: ClusterClient, refs: Iterable[ObjectRef]) -> Snapshot:
         if ref.identity in known:
             continue
         item = client.get(ref) if client.serves(ref.api_version, ref.kind) else None
-        if item is None:
-            absent.append(ref)
-        else:
+        if item is not None:
             objects.append(item)
-    return Snapshot(releases, objects, absent)
+        elif touched is None or ref.identity in acting:
+            absent.append(ref)
+    return Snapshot(releases, objects, absent, acting)
+
+
+def continued(snapshot: Snapshot, folder: Path, index: BackupIndex) -> Snapshot:
+    """Return the snapshot with what an interrupted run touched as it was before that run.
+
+    Raises:
+        StepFailed: a file of the earlier backup is not what its index says.
+    """
+    earlier = {x.ref.identity: x for x in (*index.touched, *index.absent)}
+    saved = [read_saved(folder, x) for x in index.touched]
+    is_release = {x for x in earlier if x[1] == "Release" and x[0].startswith("release.")}
+
+    def merged(items: list[dict[str, Any]], *, releases: bool) -> list[dict[str, Any]]:
+        kept = [x for x in items if ObjectRef.of(x).identity not in earlier]
+        return [*kept, *(x for x in saved if (ObjectRef.of(x).identity in is_release) == releases)]
+
+    absent = [x for x in snapshot.absent if x.identity not in earlier]
+    return Snapshot(
+        merged(snapshot.releases, releases=True), merged(snapshot.objects, releases=False),
+        [*absent, *(x.ref for x in index.absent)],
+        {**{x: earlier[x].component for x in earlier}, **snapshot.touched},
+    )  # fmt: skip
 
 
 def release_kind(client: ClusterClient) -> tuple[str, str] | None:
@@ -103,14 +156,13 @@ def write_backup(folder: Path, snapshot: Snapshot, about: dict[str, Any], progre
     with folder_aside(folder) as aside:
         files = []
         for file, item in items:
-            files.append(_write(aside, file, item))
+            files.append(_write(aside, file, item, snapshot.touched))
         _sync(aside, files)
         for entry, (_, item) in zip(files, items, strict=True):
             _read_back(aside, entry, item)
             progress.advance("back up", 1)
-        index = BackupIndex(
-            **about, releases=len(snapshot.releases), files=tuple(files), absent=tuple(map(str, snapshot.absent))
-        )
+        absent = tuple(_named(x, snapshot.touched) for x in snapshot.absent)
+        index = BackupIndex(**about, releases=len(snapshot.releases), files=tuple(files), absent=absent)
         with (aside / INDEX).open("xb") as out:
             (aside / INDEX).chmod(0o600)
             out.write(json.dumps(index.model_dump(), indent=1).encode())
@@ -119,7 +171,14 @@ def write_backup(folder: Path, snapshot: Snapshot, about: dict[str, Any], progre
     return read_index(folder)
 
 
-def _write(folder: Path, file: str, item: dict[str, Any]) -> BackedUp:
+def _named(ref: ObjectRef, touched: Mapping[tuple[str, str, str, str], str]) -> Named:
+    return Named(
+        api_version=ref.api_version, kind=ref.kind, namespace=ref.namespace, name=ref.name,
+        component=touched.get(ref.identity, ""),
+    )  # fmt: skip
+
+
+def _write(folder: Path, file: str, item: dict[str, Any], touched: Mapping[tuple[str, str, str, str], str]) -> BackedUp:
     path = folder / file
     private_folder(path.parent)
     data = dump_yaml(item, sort_keys=True).encode()  # as kubectl prints it
@@ -130,7 +189,8 @@ def _write(folder: Path, file: str, item: dict[str, Any]) -> BackedUp:
     return BackedUp(
         file=file, sha256=hashlib.sha256(data).hexdigest(), api_version=ref.api_version, kind=ref.kind,
         namespace=ref.namespace, name=ref.name, uid=metadata.get("uid", ""),
-        resource_version=metadata.get("resourceVersion", ""),
+        resource_version=metadata.get("resourceVersion", ""), component=touched.get(ref.identity, ""),
+        touched=ref.identity in touched,
     )  # fmt: skip
 
 

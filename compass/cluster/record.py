@@ -17,13 +17,17 @@ KEPT = 10
 
 
 class Record(Document):
-    """One upgrade of this cluster; times are RFC 3339 in UTC, ``seconds`` how long each step took."""
+    """One upgrade of this cluster; times are RFC 3339 in UTC, ``seconds`` how long each step took.
+
+    ``backup`` is the folder of the state before it, at ``by``'s machine.  ``applied`` is every object that this tool
+    has applied to the cluster and not deleted, as ``apiVersion Kind/namespace/name``; only the newest Record has it.
+    """
 
     bundle: str
     version: str
     digest: str
     plan_digest: str
-    state: Literal["running", "done", "failed"]
+    state: Literal["running", "done", "failed", "rolled back", "restored"]
     step: str
     by: str
     tool: str
@@ -33,6 +37,29 @@ class Record(Document):
     backup: str = ""
     changes: dict[str, int] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
+    applied: tuple[str, ...] = ()
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the upgrade neither ended well nor was taken back."""
+        return self.state in ("running", "failed")
+
+    @property
+    def applied_refs(self) -> tuple[ObjectRef, ...]:
+        """The objects of ``applied``."""
+        return tuple(_read_ref(x) for x in self.applied)
+
+
+def written_ref(ref: ObjectRef) -> str:
+    """Return an object as a Record lists it."""
+    return f"{ref.api_version} {ref}"
+
+
+def _read_ref(text: str) -> ObjectRef:
+    api_version, _, rest = text.partition(" ")
+    kind, _, name = rest.partition("/")
+    namespace, _, last = name.rpartition("/")
+    return ObjectRef(api_version, kind, namespace, last)
 
 
 def read_records(client: ClusterClient) -> list[Record]:
@@ -63,7 +90,7 @@ def write_record(client: ClusterClient, record: Record) -> None:
     past = read_records(client)
     if past and (past[0].digest, past[0].started) == (record.digest, record.started):
         past = past[1:]
-    history = [x.model_dump() for x in past[: KEPT - 1]]
+    history = [x.model_dump(exclude={"applied"}) for x in past[: KEPT - 1]]
     client.apply(
         {
             "apiVersion": "v1", "kind": "ConfigMap",

@@ -13,6 +13,8 @@ from compass.names import ObjectRef
 APPLY = ("get", "create", "patch")
 DELETE = ("get", "delete")
 READ_ALL = ("list",)
+#: What it takes to show that an object can be put back, and to do it.
+PUT_BACK = ("create", "update", "delete")
 
 
 @dataclass(frozen=True, order=True)

@@ -4,18 +4,72 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import urllib3
+
+from compass.cluster.once import Lost
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed, Transient
 from compass.site.access import Access
+
+FIELD_MANAGER = "compass-upgrade"
+# What a server says to somebody who lacks a right; other answers of 403 are those of admission.
+_NO_RIGHT = (" cannot ", "attempting to grant")
+# What 1.20 says of an object that has two items of one name in a list that merges by name.
+_NOT_MERGED = ("failed to create manager for existing fields", "failed to create typed live object")
+_PRINTED = re.compile(r"\w+ value: [^\"\s]*[{\[](?:.*[}\]]: |.*)")
+
+
+# No connection came about.
+_NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError, ConnectionRefusedError)
+
+
+class Conflict(Refused):
+    """Server-side apply met fields that others own; ``causes`` is (manager, field) of each."""
+
+    def __init__(self, did: str, subject: object, causes: list[tuple[str, str]]) -> None:
+        manager, field = causes[0]
+        more = f" (and {len(causes) - 1} more)" if len(causes) > 1 else ""
+        super().__init__(
+            did, subject, found=f"field {field} is owned by {manager!r}{more}", expected=repr(FIELD_MANAGER),
+            do="release the field or pass --force-conflicts",
+        )  # fmt: skip
+        self.causes = causes
 
 
 class Moved(StepFailed):
     """The object has changed since it was read; whoever read it may read it again."""
+
+
+class Exists(StepFailed):
+    """An object of this name is there already."""
+
+
+class Absent(StepFailed):
+    """There is no such object; ``is_object`` is whether the server named it, not only the path."""
+
+    is_object = False
+
+
+class Expired(StepFailed):
+    """The list is too old to be continued."""
+
+
+class Invalid(StepFailed):
+    """The server does not take what the object would be; ``causes`` is (field, reason) of each fault that it names.
+
+    What it shows of an object is left out: there may be secrets in it.
+    """
+
+    def __init__(self, did: str, subject: object, causes: list[tuple[str, str]]) -> None:
+        shown = "; ".join(f"{field}: {reason}" if field else reason for field, reason in causes)
+        super().__init__(did, subject, found=shown[:600])
+        self.causes = causes
 
 
 def tls_context(access: Access) -> ssl.SSLContext:
@@ -54,6 +108,33 @@ def _in_memory(data: bytes) -> Iterator[str]:
         yield file.name
 
 
+def connections(access: Access) -> urllib3.PoolManager:
+    """Return the connections to the API server of an access; nothing is asked twice by them.
+
+    Raises:
+        InvalidInput: as ``tls_context``.
+    """
+    settings: dict[str, Any] = {"maxsize": 16, "retries": False}
+    if access.server.startswith("https://"):
+        settings["ssl_context"] = tls_context(access)
+        if access.skip_tls_verify:  # preflight says so once, urllib3 with every request
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        if access.tls_server_name:
+            settings |= {"server_hostname": access.tls_server_name, "assert_hostname": access.tls_server_name}
+    if access.proxy_url:
+        return urllib3.ProxyManager(access.proxy_url, **settings)
+    return urllib3.PoolManager(**settings)
+
+
+def authorization(access: Access) -> dict[str, str]:
+    """Return the headers that say who we are; none for a client certificate."""
+    if access.token:
+        return {"authorization": f"Bearer {access.token}"}
+    if access.username:
+        return dict(urllib3.util.make_headers(basic_auth=f"{access.username}:{access.password}"))
+    return {}
+
+
 def unreachable(did: str, subject: object, server: str, error: Exception) -> CompassError:
     """Return what a failed connection means: a certificate stays wrong, everything else may pass."""
     reason: Any = error
@@ -65,7 +146,8 @@ def unreachable(did: str, subject: object, server: str, error: Exception) -> Com
             did, subject, found=f"the certificate of {server} is not signed by the CA of the kubeconfig",
             expected="its CA in certificate-authority-data",
         )  # fmt: skip
-    return Transient(did, subject, found=f"{server} does not answer ({_short(reason)})")
+    kind = Transient if isinstance(reason, _NOT_SENT) else Lost
+    return kind(did, subject, found=f"{server} does not answer ({_short(reason)})")
 
 
 def _short(reason: Any) -> str:
@@ -84,18 +166,27 @@ def refused(did: str, subject: object, status: int, body: Any, retry_after: str 
     message = " ".join(str(answer.get("message") or f"HTTP {status}").split())[:600]
     if status == 401:
         return Refused(did, subject, found="the API server does not accept the credentials", do="renew the kubeconfig")
-    if status == 403 and "quota" not in message and "being terminated" not in message and "webhook" not in message:
+    if status == 403 and any(x in message for x in _NO_RIGHT):
         return Refused(did, subject, found=message, do="give the kubeconfig's user this right")
+    if status in (403, 422) or (status == 500 and any(x in message for x in _NOT_MERGED)):
+        return Invalid(did, subject, _faults(answer) or [("", _without_values(str(answer.get("message") or message)))])
     if status == 500 and "failed to create typed patch object" in message:  # its word for a manifest against the schema
         return InvalidInput(did, subject, found=message, expected="fields as the cluster's API has them")
-    if status == 409 and answer.get("reason") == "Conflict":
-        return Moved(did, subject, found=message)
-    if status == 429 or status >= 500:
-        error = Transient(did, subject, found=message)
+    if status == 409 and (causes := conflict_causes(body)):
+        return Conflict(did, subject, causes)
+    if status == 409 and answer.get("reason") in ("Conflict", "AlreadyExists"):
+        kind = Moved if answer["reason"] == "Conflict" else Exists
+        return kind(did, subject, found=message)
+    if status in (408, 429) or status >= 500:
+        error = Transient(did, subject, found=message) if status == 429 else Lost(did, subject, found=message)
         seconds = (answer.get("details") or {}).get("retryAfterSeconds") or retry_after
         error.retry_after_seconds = min(float(str(seconds)), 30.0) if str(seconds or "").isdigit() else None
         return error
-    return StepFailed(did, subject, found=message)
+    if status == 404:
+        absent = Absent(did, subject, found=message)
+        absent.is_object = answer.get("reason") == "NotFound" and "name" in (answer.get("details") or {})
+        return absent
+    return (Expired if status == 410 else StepFailed)(did, subject, found=message)
 
 
 def _status(body: Any) -> dict[str, Any]:
@@ -104,6 +195,21 @@ def _status(body: Any) -> dict[str, Any]:
     except (TypeError, ValueError):
         return {}
     return answer if isinstance(answer, dict) else {}
+
+
+def _faults(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    causes = (answer.get("details") or {}).get("causes") or []
+    found = [(str(x.get("field") or ""), _without_values(str(x.get("message") or ""))) for x in causes]
+    return list(dict.fromkeys(found))
+
+
+def _without_values(reason: str) -> str:
+    """Return a reason without the objects that servers print into it: ``Invalid value: core.PodSpec{...}: reason``.
+
+    Differences, which some add to it, begin on a line of their own.
+    """
+    first = (reason.splitlines() or [""])[0]
+    return " ".join(_PRINTED.sub("", first).split()) or "not accepted"
 
 
 def conflict_causes(body: Any) -> list[tuple[str, str]]:

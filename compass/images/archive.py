@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import BinaryIO
 
 from compass.bundle.files import BundleFiles
 from compass.digests import Digest, digest_of_stream
 from compass.errors import InvalidInput
 from compass.images.assemble import Assembled, Assembler
-from compass.images.content import Compressing, Content, Known, Mistaken, Passing, read_content
+from compass.images.compression import Compressor, gzip_compressor
+from compass.images.content import NO_LAYERS, Compressing, Content, Layer, Mistaken, Passing, read_content
+from compass.images.known import KnownLayers
 from compass.images.layout import Layout
 from compass.images.manifests import stored_image
 from compass.images.members import DID
 from compass.images.model import StoredImage
+from compass.images.sweep import in_use
+from compass.images.together import together
 from compass.names import ImageName
 from compass.progress import Progress
 
@@ -44,39 +49,28 @@ def normalise(
     *,
     workers: int | None = None,
     digests: Mapping[str, Digest] = _NO_DIGESTS,
+    compressor: Callable[[], Compressor] = gzip_compressor,
+    elsewhere: Mapping[Digest, Layer] = NO_LAYERS,
 ) -> dict[str, list[StoredImage]]:
     """Bring the images of archives into a layout and return them by archive name.
 
     An archive read before is found again by its sha256; ``digests`` are those already known from checking the
     bundle's checksums, others are taken here.  As many archives as there are ``workers`` (default: processors)
-    are read at a time.
+    are read at a time.  ``elsewhere`` are layers by diff ID that need not be kept: the layout has them beneath.
 
     Raises:
         InvalidInput: an archive is bad; nothing of it is left in the layout.
         StepFailed: the disk said no.
     """
-    run = _Run(files, layout, progress, digests)
+    store = partial(Compressing, compressor=compressor, elsewhere=elsewhere)
+    run = _Run(files, layout, progress, digests, store, len(names))
     progress.begin(STEP, sum(files.size(name) for name in names), "bytes")
-    with ThreadPoolExecutor(max_workers=max(1, min(workers or os.cpu_count() or 1, len(names)))) as pool:
+    most = max(1, min(workers or os.cpu_count() or 1, len(names)))
+    with in_use(layout), ThreadPoolExecutor(max_workers=most) as pool:
         # The largest first: a large one that begins last would be waited for alone.
         order = sorted(names, key=files.size, reverse=True)
-        futures = {name: pool.submit(run.archive, name) for name in order}
-        _wait(futures, run.stop)
-    return {name: futures[name].result() for name in names}
-
-
-def _wait(futures: dict[str, Future[list[StoredImage]]], stop: threading.Event) -> None:
-    """Wait for all; after the first failure the others end soon, and that failure is raised."""
-    try:
-        done, rest = wait(futures.values(), return_when=FIRST_EXCEPTION)
-    except BaseException:
-        stop.set()
-        raise
-    if failed := next((future for future in done if future.exception()), None):
-        stop.set()
-        for future in rest:
-            future.cancel()
-        failed.result()
+        found = dict(zip(order, together(pool, run.archive, order, run.stop), strict=True))
+    return {name: found[name] for name in names}
 
 
 class _Stopped(Exception):
@@ -86,38 +80,61 @@ class _Stopped(Exception):
 class _Run:
     """What the threads of one ``normalise`` share."""
 
-    def __init__(self, files: BundleFiles, layout: Layout, progress: Progress, digests: Mapping[str, Digest]) -> None:
+    def __init__(
+        self,
+        files: BundleFiles,
+        layout: Layout,
+        progress: Progress,
+        digests: Mapping[str, Digest],
+        store: Callable[..., Compressing],
+        count: int,
+    ) -> None:
         self._files, self._layout, self._progress, self._digests = files, layout, progress, digests
-        self._known: Known = {}
+        self._store, self._known = store, KnownLayers(layout)
+        self._left, self._processors = count, os.cpu_count() or 1
+        self._lock = threading.Lock()
         self.stop = threading.Event()
 
     def archive(self, name: str) -> list[StoredImage]:
         """Return the images of one archive, from the index or by reading it."""
+        try:
+            return self._archive(name)
+        finally:
+            with self._lock:
+                self._left -= 1
+
+    def _archive(self, name: str) -> list[StoredImage]:
         digest = self._digests.get(name) or self._digest(name)
         if (images := self._layout.recall(digest)) is not None:
             self._progress.advance(STEP, self._files.size(name))
             return images
         told = _Told(self._progress, self.stop)
         try:
-            images = self._read(name, told, self._known)
+            images = self._read(name, digest, told, trusting=True)
         except Mistaken:
-            images = self._read(name, told, {})
+            images = self._read(name, digest, told, trusting=False)
         self._layout.remember(digest, images)
         return images
+
+    def _spare(self) -> bool:
+        return self._left < self._processors
 
     def _digest(self, name: str) -> Digest:
         with self._files.open(name) as stream:
             return digest_of_stream(stream)
 
-    def _read(self, name: str, told: _Told, known: Known) -> list[StoredImage]:
+    def _read(self, name: str, digest: Digest, told: _Told, *, trusting: bool) -> list[StoredImage]:
         where = f"{self._files}/{name}"
         told.position = 0
-        with self._layout.batch() as batch:
-            store = Compressing(batch, known)
+        store = self._store(self._layout, self._known, digest, trusting=trusting, spare=self._spare)
+        try:
             with self._files.open(name) as stream:
                 content = read_content(stream, where, store, told.watch)
-            images = self._assemble(content, batch.put)
-        self._known.update(store.compressed)  # only now are its blobs in their place
+            with self._layout.batch() as batch:
+                images = self._assemble(content, batch.put)
+        except InvalidInput:
+            self._known.forget(digest)
+            raise
         return [stored_image(name, self._layout, image.digest) for image in images for name in image.names]
 
     def _assemble(self, content: Content, put: Callable[[bytes], Digest]) -> list[Assembled]:

@@ -31,12 +31,17 @@ from compass.images.manifests import (
     read_manifest,
 )
 from compass.images.members import DID
-from compass.images.model import DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST
+from compass.images.model import (
+    DOCKER_LAYER_GZIP,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
+    OCI_MANIFEST,
+)
 from compass.names import ImageName
 
-OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
-DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 _CONFIG_NAME = re.compile(r"([0-9a-f]{64})\.json")
 
@@ -247,7 +252,7 @@ class Assembler:
 
     def _check_diff_ids(self, config: Digest, layers: list[tuple[str, Digest]]) -> None:
         where = self._at(f"config {config}")
-        wanted = fit(Config, read_json(self.documents[config], where), where).rootfs.diff_ids
+        wanted = read_diff_ids(self.documents[config], where)
         if len(wanted) != len(layers):
             raise self._bad(f"config {config}", f"{len(layers)} layers", f"{len(wanted)}")
         for (member, found), expected in zip(layers, wanted, strict=True):
@@ -271,6 +276,15 @@ class Assembler:
 
     def _bad(self, member: str, found: str, expected: str) -> InvalidInput:
         return InvalidInput(DID, self._at(member) if member else self._content.where, found=found, expected=expected)
+
+
+def read_diff_ids(config: bytes, where: str) -> list[str]:
+    """Return the digests of the uncompressed layers that a config names, bottom first.
+
+    Raises:
+        InvalidInput: it is no config.
+    """
+    return fit(Config, read_json(config, where), where).rootfs.diff_ids
 
 
 def _blob_member(digest: Digest) -> str:

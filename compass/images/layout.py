@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,11 +20,13 @@ from compass.digests import Digest, hexadecimal, parse_digest
 from compass.documents import Document, parse_document
 from compass.errors import InvalidInput, StepFailed
 from compass.images.manifests import Index, annotated_name, fit, read_json, stored_image
-from compass.images.model import StoredImage
+from compass.images.model import BlobSource, StoredImage
 from compass.names import ImageName
+from compass.store import disk_error
 
 TEMPORARY_PREFIX = ".writing-"
 STALE_SECONDS = 24 * 3600
+NOTHING: Mapping[Digest, int] = {}
 
 
 class IndexedImage(Document):
@@ -42,10 +44,14 @@ class IndexedArchive(Document):
 
 
 class Layout:
-    """A folder of blobs, ``blobs/sha256/<hexadecimal>``; several processes may write to it at once."""
+    """A folder of blobs, ``blobs/sha256/<hexadecimal>``; several processes may write to it at once.
 
-    def __init__(self, root: Path) -> None:
+    Blobs of the source ``beneath`` count as being here too.
+    """
+
+    def __init__(self, root: Path, beneath: BlobSource | None = None) -> None:
         self.root = root
+        self._beneath = beneath
         self._blobs = root / "blobs" / "sha256"
         self._archives = root / "archives"
         for folder in (root, root / "blobs", self._blobs, self._archives):
@@ -61,6 +67,8 @@ class Layout:
 
     def open(self, digest: Digest) -> BinaryIO:
         """Return a seekable stream of one blob, at its start."""
+        if beneath := self._below(digest):
+            return beneath.open(digest)
         try:
             return self._path(digest).open("rb")
         except OSError as error:
@@ -68,13 +76,26 @@ class Layout:
 
     def size(self, digest: Digest) -> int:
         """Return the size of a blob in bytes."""
+        if beneath := self._below(digest):
+            return beneath.size(digest)
         try:
             return self._path(digest).stat().st_size
         except OSError as error:
             raise StepFailed("read blob", self._path(digest), found=_reason(error)) from None
 
     def __contains__(self, digest: object) -> bool:
-        return isinstance(digest, str) and self._path(Digest(digest)).is_file()
+        return isinstance(digest, str) and (self._path(Digest(digest)).is_file() or bool(self._below(Digest(digest))))
+
+    def _below(self, digest: Digest) -> BlobSource | None:
+        """Return the source beneath if it is the one to ask for a blob."""
+        is_below = self._beneath is not None and digest in self._beneath and not self._path(digest).is_file()
+        return self._beneath if is_below else None
+
+    def take(self, digest: Digest) -> BinaryIO:
+        """Return a stream of one blob of the folder that is there no more once the stream is closed."""
+        stream = self.open(digest)
+        self._path(digest).unlink(missing_ok=True)
+        return stream
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[Batch]:
@@ -106,25 +127,36 @@ class Layout:
 
 
 class FilesLayout:
-    """The OCI image layout inside a bundle, read in place: nothing is unpacked."""
+    """The OCI image layout inside a bundle, read in place: nothing is unpacked.
 
-    def __init__(self, files: BundleFiles, folder: str = "oci") -> None:
-        self._files, self._folder = files, folder
+    ``relied`` are the sizes of blobs that the bundle has no bytes of: they count as being here, and cannot be opened.
+    """
+
+    def __init__(self, files: BundleFiles, folder: str = "oci", relied: Mapping[Digest, int] = NOTHING) -> None:
+        self._files, self._folder, self._relied = files, folder, relied
         self._names = frozenset(files.names())
 
     def _name(self, digest: Digest) -> str:
         return f"{self._folder}/blobs/sha256/{hexadecimal(digest)}"
 
     def open(self, digest: Digest) -> BinaryIO:
-        """Return a seekable stream of one blob, at its start."""
+        """Return a seekable stream of one blob, at its start.
+
+        Raises:
+            InvalidInput: the bundle does not hold it.
+        """
         return self._files.open(self._name(digest))
 
     def size(self, digest: Digest) -> int:
         """Return the size of a blob in bytes."""
-        return self._files.size(self._name(digest))
+        return self._files.size(self._name(digest)) if self.holds(digest) else self._relied[digest]
+
+    def holds(self, digest: Digest) -> bool:
+        """Tell whether the bundle has the bytes of a blob."""
+        return self._name(digest) in self._names
 
     def __contains__(self, digest: object) -> bool:
-        return isinstance(digest, str) and self._name(Digest(digest)) in self._names
+        return isinstance(digest, str) and (self.holds(Digest(digest)) or digest in self._relied)
 
     def images(self) -> list[StoredImage]:
         """Return the images that ``index.json`` names, every blob checked to be there.
@@ -132,15 +164,22 @@ class FilesLayout:
         Raises:
             InvalidInput: the index does not fit, an image has no name, or a blob is absent.
         """
+        return [stored_image(name, self, digest) for name, digest in self.named()]
+
+    def named(self) -> list[tuple[ImageName, Digest]]:
+        """Return the names and digests of ``index.json``; whether the images are whole is not looked at.
+
+        Raises:
+            InvalidInput: the index does not fit, or an image has no name.
+        """
         where = f"{self._folder}/index.json"
         with self._files.open(where) as stream:
             index = fit(Index, read_json(stream.read(), where), where)
-        return [self._image(descriptor.digest, annotated_name(descriptor), where) for descriptor in index.manifests]
-
-    def _image(self, digest: Digest, name: ImageName | None, where: str) -> StoredImage:
-        if name is None:
-            raise InvalidInput("read", where, found=f"image {digest} without a name and tag")
-        return stored_image(name, self, digest)
+        found = [(annotated_name(descriptor), descriptor.digest) for descriptor in index.manifests]
+        for name, digest in found:
+            if name is None:
+                raise InvalidInput("read", where, found=f"image {digest} without a name and tag")
+        return [(name, digest) for name, digest in found if name is not None]
 
 
 class Batch:
@@ -179,7 +218,8 @@ class BlobWriter:
     """A blob on its way to disk: written aside, hashed as it goes.
 
     Raises from ``write``, ``finish`` and ``keep``:
-        StepFailed: the disk said no, for instance because it is full.
+        Refused: the disk is full.
+        StepFailed: the disk said no for another reason.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -232,8 +272,8 @@ def _disk(did: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        do = f"free space on the file system of {path.parent}, or give another --state-dir"
-        raise StepFailed(did, path, found=_reason(error), do=do) from None
+        do = f"free space on the file system of {path.parent}, or work on another one"
+        raise disk_error(did, path, error, do=do) from None
 
 
 def _reason(error: OSError) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from compass.digests import Digest
 from compass.errors import InvalidInput, StepFailed
@@ -14,14 +15,19 @@ from compass.images.identity import same_content
 from compass.images.manifests import Tree, read_tree
 from compass.images.model import BlobSource, StoredImage
 from compass.images.registry import Registry
+from compass.images.relied import NO_BASE, Base, Origins
+from compass.images.sessions import Record, Sessions
+from compass.images.slots import NoLimit, Slots, Turns
+from compass.images.together import together
 from compass.images.upload import upload
 from compass.names import ImageName
 from compass.progress import Progress
 
 STEP = "load images"
 CONCURRENCY = 8
-A = TypeVar("A")
-B = TypeVar("B")
+# More bodies at a time are not faster, and each that is half sent when a run is killed may have to be sent again:
+# distribution's registry forgets an upload whose last answer was lost.
+SENDING = 2
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,9 @@ class _Pending:
     image: StoredImage
     tree: Tree
     target: ImageName
+    exact: bool = False
     there: Digest | None = None
-    sent: set[Digest] = field(default_factory=set)
+    sent: dict[Digest, int] = field(default_factory=dict)
 
     @property
     def repository(self) -> str:
@@ -89,24 +96,60 @@ def load(
     progress: Progress,
     *,
     concurrency: int = CONCURRENCY,
+    slots: Slots | None = None,
+    sessions: Sessions | None = None,
+    base: Base = NO_BASE,
+    exact: bool = False,
 ) -> list[LoadedImage]:
     """Bring images into a registry under their own repositories and tags; what is there already is not sent.
 
-    Every tag is read back at the end.  Nothing is tagged before every blob of every image is there.
+    Every tag is read back at the end.  Nothing is tagged before every blob of every image is there.  ``concurrency``
+    is the limit of requests, ``slots`` that of uploads; an upload that ``sessions`` knows of goes on where it stopped.
+    What ``base`` names is taken over from where it lies in the registry; that it is there is asked before anything.
+    With ``exact``, an image that is there under another manifest is not: ours is pushed, and gets the tag.
 
     Raises:
+        Refused: a blob of the base is not there.
         InvalidInput: two images of one name, or a blob is absent or damaged.
         CompassError: as ``Registry``.
     """
-    pending = [_Pending(x, read_tree(source, x.digest, str(x.name)), x.name.at(registry.host)) for x in _once(images)]
+    pending = _pending(images, source, registry, exact=exact)
     progress.begin(STEP, sum(_size(x) for x in pending), "bytes")
     with ThreadPoolExecutor(max_workers=concurrency) as pool:
-        run = _Run(registry, source, progress)
-        _all(pool, run.look, pending, run.stop)
+        run = _Run(registry, source, progress, slots or NoLimit(), sessions, Origins(base, registry))
+        together(pool, run.look, pending, run.stop)
         absent = [x for x in pending if x.there is None]
-        _all(pool, lambda job: run.blob(*job), _by_blob(absent), run.stop)
-        _all(pool, run.tag, absent, run.stop)
+        _find_base(pool, run.origins, absent, run.stop)
+        together(pool, lambda job: run.blob(*job), _by_blob(absent), run.stop)
+        together(pool, run.tag, absent, run.stop)
     return [_loaded(x) for x in pending]
+
+
+def need_base(
+    images: Iterable[StoredImage],
+    source: BlobSource,
+    registry: Registry,
+    base: Base,
+    *,
+    concurrency: int = CONCURRENCY,
+    exact: bool = False,
+) -> None:
+    """Check that a registry has what a load would take over from a base; images that are there need nothing of it.
+
+    Raises:
+        CompassError: as ``load``.
+    """
+    pending = _pending(images, source, registry, exact=exact)
+    stop = threading.Event()
+    with ThreadPoolExecutor(max_workers=concurrency) as pool:
+        together(pool, lambda x: _look(registry, x), pending, stop)
+        _find_base(pool, Origins(base, registry), [x for x in pending if x.there is None], stop)
+
+
+def _find_base(pool: ThreadPoolExecutor, origins: Origins, absent: list[_Pending], stop: threading.Event) -> None:
+    jobs = [(digest, users) for digest, users in _by_blob(absent) if digest in origins.base.blobs]
+    together(pool, lambda job: origins.look(job[0], (x.repository for x in job[1])), jobs, stop)
+    origins.refuse_missing()
 
 
 def locate(
@@ -117,20 +160,36 @@ def locate(
     Raises:
         CompassError: as ``load``.
     """
-    pending = [_Pending(x, read_tree(source, x.digest, str(x.name)), x.name.at(registry.host)) for x in _once(images)]
+    pending = _pending(images, source, registry, exact=False)
     stop = threading.Event()
     with ThreadPoolExecutor(max_workers=concurrency) as pool:
-        _all(pool, lambda x: _look(registry, x), pending, stop)
+        together(pool, lambda x: _look(registry, x), pending, stop)
         jobs = _by_blob([x for x in pending if x.there is None])
-        _all(pool, lambda job: _mark_absent(registry, *job), jobs, stop)
+        together(pool, lambda job: _mark_absent(registry, *job), jobs, stop)
     return [Located(x.image.name, x.target, x.there, _sent_bytes(x)) for x in pending]
+
+
+def _pending(images: Iterable[StoredImage], source: BlobSource, registry: Registry, *, exact: bool) -> list[_Pending]:
+    return [
+        _Pending(x, read_tree(source, x.digest, str(x.name)), x.name.at(registry.host), exact) for x in _once(images)
+    ]
 
 
 class _Run:
     """What the threads of one load share."""
 
-    def __init__(self, registry: Registry, source: BlobSource, progress: Progress) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        source: BlobSource,
+        progress: Progress,
+        slots: Slots,
+        sessions: Sessions | None,
+        origins: Origins,
+    ) -> None:
         self._registry, self._source, self._progress = registry, source, progress
+        self._slots, self._sessions, self.origins = slots, sessions, origins
+        self._turns = Turns(SENDING)
         self.stop = threading.Event()
 
     def look(self, pending: _Pending) -> None:
@@ -143,38 +202,68 @@ class _Run:
         """Bring one blob to every repository that needs it: sent at most once, taken over from there by the others."""
         size = self._source.size(digest)
         repositories = list(dict.fromkeys(x.repository for x in users))
-        having = [x for x in repositories if self._registry.head_blob(x, digest)]
+        having = [x for x in repositories if self._has(x, digest)]
+        origin = having[0] if having else self.origins.of(digest)
         told = 0
         for repository in repositories:
             if repository in having:
                 continue
-            location = self._registry.mount(repository, digest, having[0]) if having else None
-            if not having or location:
-                told += self._send(repository, digest, location)
-                next(x for x in users if x.repository == repository).sent.add(digest)
-            having.append(repository)
+            location = self._registry.mount(repository, digest, origin) if origin else None
+            if location and digest in self.origins.base.blobs:
+                self.origins.refuse_upload(repository, digest, location, origin)
+            if not origin or location:
+                done, sent = self._send(repository, digest, location)
+                told += done
+                next(x for x in users if x.repository == repository).sent[digest] = sent
+            origin = origin or repository
         self._progress.advance(STEP, size * len(users) - told)
 
-    def _send(self, repository: str, digest: Digest, location: str | None) -> int:
-        """Upload a blob and return how many bytes the progress was told of."""
-        count = 0
+    def _has(self, repository: str, digest: Digest) -> bool:
+        """Tell whether a repository has a blob; what an earlier run remembers of sending it there is forgotten then."""
+        has = self._registry.head_blob(repository, digest)
+        if has and self._sessions:
+            self._sessions.forget(repository, digest)
+        return has
+
+    def _send(self, repository: str, digest: Digest, location: str | None) -> tuple[int, int]:
+        """Upload a blob; return how many bytes the progress was told of, and how many went over the wire."""
+        count, size = 0, self._source.size(digest)
+        end_turn: Callable[[], None] = self._go_on
+
+        @contextmanager
+        def sending() -> Iterator[None]:
+            nonlocal end_turn
+            with self._turns.take(self._go_on) as end_turn, self._slots.hold(self._go_on):
+                yield
 
         def tell(amount: int) -> None:
             nonlocal count
-            if self.stop.is_set():
-                raise _Stopped
+            self._go_on()
             count += amount
             self._progress.advance(STEP, amount)
+            if count == size:
+                end_turn()
 
-        upload(self._registry, repository, digest, self._source, told=tell, location=location)
-        return count
+        with self._record(repository, digest) as record:
+            sent = upload(
+                self._registry, repository, digest, self._source,
+                told=tell, location=location, record=record, sending=sending,
+            )  # fmt: skip
+        return count, sent
+
+    def _record(self, repository: str, digest: Digest) -> AbstractContextManager[Record]:
+        return self._sessions.record(repository, digest) if self._sessions else nullcontext(Record())
+
+    def _go_on(self) -> None:
+        if self.stop.is_set():
+            raise _Stopped
 
     def tag(self, pending: _Pending) -> None:
         """Store the manifests of an image, its tag last, and read that back."""
         for tree in pending.tree.walk():
             reference = pending.target.tag if tree is pending.tree else tree.digest
             self._registry.put_manifest(pending.repository, reference, tree.data, tree.media_type)
-            pending.sent.add(tree.digest)
+            pending.sent[tree.digest] = len(tree.data)
             self._progress.advance(STEP, len(tree.data))
         found = self._registry.get_manifest(pending.repository, pending.target.tag)
         if found is None or found.digest != pending.tree.digest:
@@ -205,13 +294,15 @@ def _look(registry: Registry, pending: _Pending) -> None:
     found = registry.head_manifest(repository, tag)
     if found is None or found == pending.tree.digest:
         pending.there = found
+    elif pending.exact:
+        return
     elif (remote := registry.get_manifest(repository, tag)) and same_content(remote, pending.tree):
         pending.there = remote.digest
 
 
 def _mark_absent(registry: Registry, digest: Digest, users: list[_Pending]) -> None:
     if not any(registry.head_blob(x, digest) for x in dict.fromkeys(x.repository for x in users)):
-        users[0].sent.add(digest)
+        users[0].sent[digest] = users[0].tree.sizes()[digest]
 
 
 def _by_blob(pending: list[_Pending]) -> list[tuple[Digest, list[_Pending]]]:
@@ -225,28 +316,12 @@ def _by_blob(pending: list[_Pending]) -> list[tuple[Digest, list[_Pending]]]:
     return sorted(users.items(), key=lambda item: -sizes[item[0]])
 
 
-def _all(pool: ThreadPoolExecutor, call: Callable[[A], B], items: Iterable[A], stop: threading.Event) -> None:
-    """Call for every item in threads; after the first failure the others end soon, and that failure is raised."""
-    futures = [pool.submit(call, item) for item in items]
-    try:
-        done, rest = wait(futures, return_when=FIRST_EXCEPTION)
-    except BaseException:
-        stop.set()
-        raise
-    if failed := next((future for future in done if future.exception()), None):
-        stop.set()
-        for future in rest:
-            future.cancel()
-        failed.result()
-
-
 def _size(pending: _Pending) -> int:
     return sum(pending.tree.sizes().values())
 
 
 def _sent_bytes(pending: _Pending) -> int:
-    sizes = pending.tree.sizes()
-    return sum(sizes[digest] for digest in pending.sent)
+    return sum(pending.sent.values())
 
 
 def _loaded(pending: _Pending) -> LoadedImage:

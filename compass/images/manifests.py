@@ -142,6 +142,11 @@ class Tree:
         """Return the size of every config and layer, each once; without manifests and indexes."""
         return {blob.digest: blob.size for tree in self.walk() for blob in tree.blobs}
 
+    def documents(self) -> frozenset[Digest]:
+        """Return what describes the images rather than being them: manifests, indexes and configs."""
+        found = {tree.digest for tree in self.walk()}
+        return frozenset(found | {tree.blobs[0].digest for tree in self.walk() if tree.blobs})
+
     def config_digests(self) -> tuple[Digest, ...]:
         """Return the config digests of the images; attestations, which carry one too, are left out."""
         found = (tree.blobs[0].digest for tree in self.walk() if tree.blobs and not tree.is_attestation)

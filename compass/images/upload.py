@@ -6,12 +6,14 @@ Source: OCI distribution specification 1.1, sections POST then PUT, and Pushing 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO
 
 from compass.digests import CHUNK_BYTES, Digest, digest_of_stream
-from compass.errors import InvalidInput, StepFailed, Transient
+from compass.errors import InvalidInput, Refused, StepFailed, Transient
 from compass.images.model import BlobSource
 from compass.images.registry import Registry, error_codes, push
+from compass.images.sessions import Record
 from compass.images.wire import Answer
 from compass.patience import patiently
 
@@ -27,19 +29,32 @@ def upload(
     *,
     told: Callable[[int], None],
     location: str | None = None,
-) -> None:
-    """Send a blob; ``told`` gets the bytes sent, never one twice; ``location`` is an upload already open.
+    record: Record | None = None,
+    sending: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> int:
+    """Send a blob and return how many bytes of it the registry had not got from an earlier run.
 
-    Patience is counted from the last progress, so a slow upload that breaks late is not given up.
+    ``told`` gets the bytes that are done, never one twice; ``location`` is an upload already open.  ``sending`` gives
+    the block that the body is sent in, which may wait.  Patience is counted from the last progress, so a slow upload
+    that breaks late is not given up.
 
     Raises:
         CompassError: as ``Registry``; InvalidInput when the stored blob is damaged.
     """
-    task = _Upload(registry, repository, digest, source, told, location)
+    record = record or Record()
+    task = _Upload(registry, repository, digest, source, told, location, record)
+    if patiently(task.open, registry.patience_seconds):
+        with sending():
+            _send(task, registry.patience_seconds)
+    record.forget()
+    return task.sent
+
+
+def _send(task: _Upload, patience_seconds: float) -> None:
     while True:
         before = task.high
         try:
-            return patiently(task.attempt, registry.patience_seconds)
+            return patiently(task.attempt, patience_seconds)
         except Transient:
             if task.high == before:
                 raise
@@ -54,13 +69,32 @@ class _Upload:
         source: BlobSource,
         told: Callable[[int], None],
         location: str | None,
+        record: Record,
     ) -> None:
         self._registry, self._repository, self._digest, self._source = registry, repository, digest, source
-        self._told, self._location = told, location
+        self._told, self._fresh, self._record = told, location, record
+        self._location = record.location
         self._size = source.size(digest)
         self._subject = f"{registry.host}/{repository} {digest}"
-        self._broken = self._refused_once = False
+        self._broken = self._is_former = self._location is not None
+        self._refused_once = self._is_open = False
+        self._offset = 0
+        self.sent = self._size
         self.high = 0
+
+    def open(self) -> bool:
+        """Find out where the upload goes on, or begin one; tell whether anything is to be sent."""
+        if self._broken and self._registry.head_blob(self._repository, self._digest):
+            self.sent = 0 if self._is_former else self.sent
+            self._tell(self._size)  # it had arrived, only the answer was lost
+            return False
+        self._offset = self._resume() if self._broken else 0
+        if self._location is None:
+            self._offset, self.sent, self._is_former = 0, self._size, False
+            fresh, self._fresh = self._fresh, None
+            self._go_to(fresh or self._registry.begin_upload(self._repository))
+        self._broken = self._is_open = True
+        return True
 
     def attempt(self) -> None:
         """Send what the registry has not got yet.
@@ -68,36 +102,46 @@ class _Upload:
         Raises:
             Transient: it broke; the next attempt goes on from there.
         """
-        if self._broken and self._registry.head_blob(self._repository, self._digest):
-            return self._tell(self._size)  # it had arrived, only the answer was lost
-        offset = self._resume() if self._broken else 0
-        self._broken = True
-        if self._location is None:
-            offset, self._location = 0, self._open()
-        if offset:
-            self._patch(offset)
-            offset = self._size
-        self._put(offset)
-        return self._tell(self._size)
+        if not self._is_open and not self.open():
+            return
+        self._is_open = False
+        if self._offset:
+            self._patch(self._offset)
+            self._offset = self._size
+        self._put(self._offset)
+        self._tell(self._size)
 
-    def _open(self) -> str:
-        return self._registry.begin_upload(self._repository)
+    def _go_to(self, location: str) -> None:
+        self._location = location
+        self._record.keep(location)
 
     def _resume(self) -> int:
         """Return how much the registry has of the upload; forget the upload if it does not say."""
+        offset = self._reached()
+        if self._is_former:
+            self._is_former = False
+            self.sent = self._size - offset
+            self._tell(offset)
+        return offset
+
+    def _reached(self) -> int:
         if self._location is None:
             return 0
-        answer = self._registry.ask_once("GET", self._location, push(self._repository))
+        location, self._location = self._location, None
+        try:
+            answer = self._registry.ask_once("GET", location, push(self._repository))
+        except Transient:
+            self._location = location
+            raise
+        except (Refused, StepFailed):
+            return 0  # whether we may upload at all shows when a new one is opened
         first, dash, last = answer.headers.get("range", "").removeprefix("bytes=").partition("-")
-        if answer.status != 204 or not dash or first != "0" or not last.isdigit():
-            self._location = None
-            return 0
-        self._follow(answer)
         # "0-0" is what registries say of an empty upload too.
-        offset = int(last) + 1 if last != "0" else 0
-        if offset > self._size:
-            self._location = None
+        offset = int(last) + 1 if last.isdigit() and last != "0" else 0
+        if answer.status != 204 or not dash or first != "0" or not last.isdigit() or offset > self._size:
             return 0
+        self._location = location
+        self._follow(answer)
         return offset
 
     def _patch(self, offset: int) -> None:
@@ -147,7 +191,7 @@ class _Upload:
 
     def _follow(self, answer: Answer) -> None:
         if location := answer.headers.get("location"):
-            self._location = self._registry.inside(location, "upload blob", self._subject)
+            self._go_to(self._registry.inside(location, "upload blob", self._subject))
 
     def _fail(self, answer: Answer) -> None:
         codes = error_codes(answer)

@@ -55,6 +55,8 @@ def _delete(place: Workplace, target: Target, changes: Sequence[Change]) -> Outc
 def apply_plan(place: Workplace, target: Target, plan: Plan) -> Outcome:
     """Apply every object that the plan creates or configures, in its order.
 
+    What is to be created again is deleted first, the very object that the plan met.
+
     Raises:
         Conflict, StepFailed, InvalidInput: the server refuses one; those before it are applied.
     """
@@ -64,13 +66,17 @@ def apply_plan(place: Workplace, target: Target, plan: Plan) -> Outcome:
     # The kinds that the bundle defines are served only once their definitions are applied.
     wanted = [x for x in fit(client, raw) if x.ref.identity in acting]
     place.progress.begin("apply", len(wanted), "objects")
-    lines, first = [], True
+    lines: list[str] = []
+    first, types = True, one.Types(client)
     for item in wanted:
         if first and item.ref.kind not in _WAITED_BEFORE_OTHERS:
             _wait_for_ground(place, target, [x.ref for x in wanted])
             first = False
-        one.apply(client, item, force_conflicts=place.job.choices.force_conflicts)
-        lines.append(f"{acting[item.ref.identity].action} {item.ref}")
+        change = acting[item.ref.identity]
+        if change.recreate:
+            lines += _delete(place, target, [change]).lines
+        one.apply(client, item, force_conflicts=place.job.choices.force_conflicts, types=types)
+        lines.append(f"{'created' if change.recreate else change.action} {item.ref}")
         place.progress.advance("apply", 1)
     return Outcome(lines=tuple(lines))
 

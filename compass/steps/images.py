@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
+from compass.bundle.definition import BundleImage
+from compass.bundle.open import Bundle
 from compass.digests import Digest
 from compass.documents import Document
 from compass.errors import InvalidInput
 from compass.images.archive import normalise, survey
 from compass.images.identity import published
 from compass.images.layout import FilesLayout, Layout
-from compass.images.load import load
+from compass.images.load import LoadedImage, load, need_base
 from compass.images.model import BlobSource, StoredImage
+from compass.images.relied import NO_BASE, Base, ReliedBlob
+from compass.images.sessions import Sessions
+from compass.images.slots import LockedSlots, Slots, slots_folder
 from compass.names import ImageName
 from compass.steps.workplace import Workplace
 
@@ -36,6 +42,11 @@ class LoadResult(Document):
     def bytes_sent(self) -> int:
         """How much went over the wire."""
         return sum(x.bytes_sent for x in self.images)
+
+    @property
+    def bytes_skipped(self) -> int:
+        """How much was there already."""
+        return sum(x.bytes_skipped for x in self.images)
 
 
 class ExpectedImage(Document):
@@ -67,6 +78,8 @@ def some_repository(place: Workplace) -> str:
 
 def nothing_to_push(place: Workplace, archives: Mapping[str, str]) -> bool:
     """Tell whether the registry is known to have every image; no archive is read for it, so ``False`` may be wrong."""
+    if place.job.choices.exact_images:
+        return False
     if not place.bundle.has_layout:
         layout = Layout(place.state.images) if (place.state.images / "archives").is_dir() else None
         if layout is None or any(not layout.recall(Digest(x)) for x in archives.values()):
@@ -74,16 +87,52 @@ def nothing_to_push(place: Workplace, archives: Mapping[str, str]) -> bool:
     return all(x.is_published for x in expected_images(place, archives))
 
 
-def load_images(place: Workplace, archives: Mapping[str, str]) -> LoadResult:
+def upload_slots(place: Workplace) -> Slots:
+    """Return the limit that all runs of this user on this machine share for the site registry."""
+    folder = slots_folder(place.environ, Path.home(), place.registry.host)
+    return LockedSlots(folder, place.job.choices.registry_uploads, place.clock, place.progress.note)
+
+
+def layout_inside(bundle: Bundle) -> FilesLayout:
+    """Return the images of a packed bundle where they lie."""
+    return FilesLayout(bundle.files, relied={digest: x.size for digest, x in base_of(bundle).blobs.items()})
+
+
+def base_of(bundle: Bundle) -> Base:
+    """Return what a differential bundle relies on; nothing for a whole one."""
+    base = bundle.definition.base
+    if base is None:
+        return NO_BASE
+    return Base(str(base), {Digest(x.digest): ReliedBlob(x.size, x.repositories) for x in base.blobs})
+
+
+def need_base_loaded(place: Workplace) -> None:
+    """Check that the site registry has what a differential bundle relies on; for a whole one it is not asked.
+
+    Raises:
+        Refused: the base bundle must be loaded first.
+        CompassError: as ``Registry``.
+    """
+    base = base_of(place.bundle)
+    if base.blobs:
+        images, source = _open_images(place, {})
+        choices = place.job.choices
+        need_base(
+            images, source, place.registry, base, concurrency=choices.registry_concurrency, exact=choices.exact_images
+        )
+
+
+def load_images(place: Workplace, archives: Mapping[str, str], slots: Slots | None = None) -> LoadResult:
     """Push what the registry lacks and read every tag back; ``archives`` are known digests of image archives.
+
+    ``slots`` limits the uploads to the registry, the default those of this machine.
 
     Raises:
         InvalidInput: an archive is damaged, or holds another image than the definition says.
         Refused, Transient, StepFailed: the registry said no, stayed away, or lies.
     """
     images, source = _open_images(place, archives)
-    concurrency = place.job.choices.registry_concurrency
-    done = load(images, source, place.registry, place.progress, concurrency=concurrency) if images else []
+    done = _load(place, images, source, slots or upload_slots(place)) if images else []
     return LoadResult(
         images=tuple(
             ImageResult(
@@ -95,12 +144,21 @@ def load_images(place: Workplace, archives: Mapping[str, str]) -> LoadResult:
     )  # fmt: skip
 
 
+def _load(place: Workplace, images: list[StoredImage], source: BlobSource, slots: Slots) -> list[LoadedImage]:
+    concurrency = place.job.choices.registry_concurrency
+    sessions = Sessions(place.state.uploads, place.registry.host, place.clock)
+    return load(
+        images, source, place.registry, place.progress, concurrency=concurrency, slots=slots, sessions=sessions,
+        base=base_of(place.bundle), exact=place.job.choices.exact_images,
+    )  # fmt: skip
+
+
 def _open_images(place: Workplace, archives: Mapping[str, str]) -> tuple[list[StoredImage], BlobSource]:
     bundle = place.bundle
     if bundle.has_layout:
-        inside = FilesLayout(bundle.files)
+        inside = layout_inside(bundle)
         images = inside.images()
-        _as_declared(place, images)
+        _as_declared(bundle, images)
         return images, inside
     if not bundle.image_archives:
         return [], Layout(place.state.images)
@@ -108,22 +166,38 @@ def _open_images(place: Workplace, archives: Mapping[str, str]) -> tuple[list[St
     digests = {name: Digest(x) for name, x in archives.items()}
     found = normalise(bundle.files, bundle.image_archives, layout, place.progress, digests=digests)
     images = [x for name in sorted(found) for x in found[name]]
-    _as_declared(place, images)
+    _as_declared(bundle, images)
     return images, layout
 
 
-def _as_declared(place: Workplace, images: list[StoredImage]) -> None:
+def _as_declared(bundle: Bundle, images: list[StoredImage]) -> None:
     """Check that the images are those of the definition, where it names any."""
-    declared = {x.name: x.digest for x in place.bundle.definition.images}
-    if not declared:
-        return
-    found = {str(x.name): str(x.digest) for x in images}
-    for name in sorted(declared.keys() | found.keys()):
-        if declared.get(name) != found.get(name):
-            raise InvalidInput(
-                "read images of", f"{place.bundle.where}: {name}", found=found.get(name, "no such image"),
-                expected=declared.get(name, "no image that bundle.yaml does not name"),
-            )  # fmt: skip
+    wrong = wrong_images(bundle.definition.images, images)
+    if bundle.definition.images and wrong:
+        name, found, expected = wrong[0]
+        raise InvalidInput("read images of", f"{bundle.where}: {name}", found=found, expected=expected)
+
+
+def wrong_images(
+    declared: Iterable[BundleImage], images: Iterable[StoredImage], *, may_be_more: bool = False
+) -> list[tuple[str, str, str]]:
+    """Return each image that is not as declared: its name, what was found, and what was expected.
+
+    A digest may be declared by that of the config, which is what ``docker inspect`` calls the image's Id.  With
+    ``may_be_more`` there may be images that are not declared.
+    """
+    there = {str(x.name): x for x in images}
+    digests = {x.name: x.digest for x in declared}
+    wrong = []
+    for name in sorted(digests.keys() | there.keys()):
+        image, digest = there.get(name), digests.get(name)
+        if image is None:
+            wrong.append((name, "no such image", digest or "an image of this name"))
+        elif name not in digests and not may_be_more:
+            wrong.append((name, image.digest, "no image that bundle.yaml does not name"))
+        elif digest and digest not in (image.digest, *image.config_digests):
+            wrong.append((name, image.digest, digest))
+    return wrong
 
 
 def bundle_configs(place: Workplace, archives: Mapping[str, str]) -> dict[ImageName, tuple[Digest, frozenset[str]]]:
@@ -134,8 +208,8 @@ def bundle_configs(place: Workplace, archives: Mapping[str, str]) -> dict[ImageN
     """
     bundle = place.bundle
     if bundle.has_layout:
-        images = FilesLayout(bundle.files).images()
-        _as_declared(place, images)
+        images = layout_inside(bundle).images()
+        _as_declared(bundle, images)
         return {x.name: (x.config_digests[0], frozenset({x.digest, *x.config_digests})) for x in images}
     known = Layout(place.state.images) if (place.state.images / "archives").is_dir() else None
     found: dict[ImageName, tuple[Digest, frozenset[str]]] = {}

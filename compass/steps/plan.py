@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from compass.change.manifests import Desired, apply_order
-from compass.change.plan import Change, Plan, change_of, content_digest, deletion, refuse_data_loss
-from compass.cluster.apply import preview
+from compass.change.plan import Change, Plan, deletion, refuse_data_loss
 from compass.cluster.backup import release_kind
 from compass.cluster.client import ClusterClient
-from compass.cluster.record import read_records
+from compass.cluster.record import Record, read_records
 from compass.names import ObjectRef
+from compass.steps.applications import applications
 from compass.steps.prepare import Prepared, refuse_version
-from compass.steps.render import defined_kinds, fit, render
+from compass.steps.prune import prunable
+from compass.steps.render import fit, render
 from compass.steps.workplace import Target, Workplace
 
 
@@ -19,29 +20,45 @@ def make_plan(place: Workplace, target: Target, prepared: Prepared) -> Plan:
 
     Raises:
         InvalidInput: a template is wrong, or the cluster does not serve a kind.
-        Refused: a field is owned by another tool, data would be lost, or the version does not fit.
+        Refused: a field is owned by another tool, an object cannot be changed as it is, data would be lost, or the
+            version does not fit.
         StepFailed: the server would refuse an object.
     """
     client = place.client(target)
-    refuse_version(place.bundle.definition, read_records(client), target.name)
+    records = read_records(client)
+    refuse_version(place.bundle.definition, records, target.name)
     wanted = fit(client, render(place, target))
-    applied = {x.ref.identity for x in wanted}
+    deletions = _deletions(place, target, client, {x.ref.identity for x in wanted})
     plan = Plan(
         cluster=target.name, role=target.role, bundle=f"{prepared.name} {prepared.version}",
         bundle_digest=prepared.digest,
-        changes=(*_deletions(place, target, client, applied), *_applications(place, client, wanted)),
-        removals=tuple(_removals(place, target, client)),
+        changes=(*deletions, *applications(place, target, client, wanted, deletions)),
+        removals=_removed(place, target, client, wanted, records, deletions),
     )  # fmt: skip
     refuse_data_loss(plan, allowed=place.job.choices.allow_data_loss)
     return plan
 
 
+def _removed(
+    place: Workplace, target: Target, client: ClusterClient, wanted: list[Desired], records: list[Record],
+    deletions: list[Change],
+) -> tuple[Change, ...]:  # fmt: skip
+    removals = _removals(place, target, client)
+    named = {x.ref.identity for x in (*deletions, *removals)}
+    return (*removals, *prunable(place, target, client, wanted, records, named))
+
+
 def make_removal_plan(place: Workplace, target: Target, prepared: Prepared) -> Plan:
-    """Return what ``remove`` alone would delete on one cluster."""
+    """Return what ``remove`` alone would delete on one cluster, and with leave to prune, what that would delete."""
     client = place.client(target)
+    removals = tuple(_removals(place, target, client))
+    if place.job.choices.prune:
+        wanted = fit(client, render(place, target))
+        deletions = _deletions(place, target, client, {x.ref.identity for x in wanted})
+        removals = _removed(place, target, client, wanted, read_records(client), deletions)
     plan = Plan(
         cluster=target.name, role=target.role, bundle=f"{prepared.name} {prepared.version}",
-        bundle_digest=prepared.digest, removals=tuple(_removals(place, target, client)),
+        bundle_digest=prepared.digest, removals=removals,
     )  # fmt: skip
     refuse_data_loss(plan, allowed=place.job.choices.allow_data_loss)
     return plan
@@ -63,26 +80,6 @@ def _deletions(
                 deletion(named.ref, live, component=component.name, applied=applied, protected=_protected(place))
             )
     return sorted(changes, key=lambda x: -apply_order(x.ref))
-
-
-def _applications(place: Workplace, client: ClusterClient, wanted: list[Desired]) -> list[Change]:
-    coming_kinds = defined_kinds(wanted)
-    coming_namespaces = {x.ref.name for x in wanted if x.ref.kind == "Namespace"}
-    force = place.job.choices.force_conflicts
-    changes = []
-    for item in wanted:
-        ref = item.ref
-        needs = ""
-        if (ref.api_version, ref.kind) in coming_kinds and not client.serves(ref.api_version, ref.kind):
-            needs = "its definition is created first"
-        elif ref.namespace in coming_namespaces and not client.get(ObjectRef("v1", "Namespace", "", ref.namespace)):
-            needs = "its namespace is created first"
-        if needs:
-            change = change_of("created", ref, component=item.component, source=item.source, reason=needs)
-        else:
-            change = preview(client, item, force_conflicts=force)
-        changes.append(change.model_copy(update={"content": content_digest(item.manifest)}))
-    return changes
 
 
 def _removals(place: Workplace, target: Target, client: ClusterClient) -> list[Change]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from compass.cluster import record, rights
+from compass.cluster import lease, record, rights
 from compass.cluster.backup import release_kind
 from compass.cluster.client import ClusterClient
 from compass.documents import Document
 from compass.errors import Refused
 from compass.names import ObjectRef
 from compass.site import clusters
-from compass.steps.images import nothing_to_push, some_repository
+from compass.steps.images import need_base_loaded, nothing_to_push, some_repository
 from compass.steps.render import fit, render
 from compass.steps.workplace import Target, Workplace
 from compass.store import need_space
@@ -33,11 +33,13 @@ def preflight_site(place: Workplace, archives: Mapping[str, str]) -> Findings:
     Whether we may push is tried only where there is something to push: some registries keep a trace of the try.
 
     Raises:
-        Refused: the registry does not let us push, or there is not enough space.
+        Refused: the registry does not let us push, the base of a differential bundle was not loaded, or there is not
+            enough space.
         InvalidInput: its certificate is not trusted, or no registry is named.
         Transient: it does not answer.
     """
     place.registry.ping()
+    need_base_loaded(place)
     if nothing_to_push(place, archives):
         registry = f"registry {place.registry_place.host} has every image"
     else:
@@ -62,10 +64,12 @@ def preflight_cluster(place: Workplace, target: Target) -> Findings:
     wanted = [x.ref for x in fit(client, render(place, target))]
     deleted = [y.ref for x in place.bundle.definition.for_role(target.role) for y in x.delete]
     needed = rights.rights_for(client, wanted, rights.APPLY)
-    needed |= rights.rights_for(client, [record.REF], rights.APPLY)
+    needed |= rights.rights_for(client, [record.REF, lease.REF], rights.APPLY)
     needed |= rights.rights_for(client, deleted, rights.DELETE)
     needed |= _reading(client, wanted, target)
     needed |= _removing(place, client, target)
+    if place.job.choices.rollback:
+        needed |= rights.rights_for(client, [*wanted, *deleted, *_removed(place, client, target)], rights.PUT_BACK)
     count = rights.need_rights(client, needed)
     warnings: tuple[str, ...] = ()
     if place.unverified(target):
@@ -92,8 +96,11 @@ def _reading(client: ClusterClient, wanted: list[ObjectRef], target: Target) -> 
 
 
 def _removing(place: Workplace, client: ClusterClient, target: Target) -> set[rights.Right]:
+    return rights.rights_for(client, _removed(place, client, target), rights.DELETE)
+
+
+def _removed(place: Workplace, client: ClusterClient, target: Target) -> list[ObjectRef]:
     kind = release_kind(client)
     if target.role != "control" or kind is None:
-        return set()
-    named = [ObjectRef(*kind, space, x) for space, names in place.bundle.definition.remove.items() for x in names]
-    return rights.rights_for(client, named, rights.DELETE)
+        return []
+    return [ObjectRef(*kind, space, x) for space, names in place.bundle.definition.remove.items() for x in names]

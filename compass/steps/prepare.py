@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion
 from pydantic import Field
 
 from compass.bundle.definition import Definition
-from compass.bundle.open import verify_bundle
+from compass.bundle.open import check_signature, verify_bundle
+from compass.bundle.signature import VerifyingKey
 from compass.cluster.record import Record
 from compass.documents import Document
 from compass.errors import Refused
+from compass.job import Job
 from compass.steps.workplace import Workplace
 
 
@@ -32,11 +36,14 @@ def prepare(place: Workplace) -> Prepared:
     """Verify the bundle against its checksums and return what it is.
 
     Raises:
-        InvalidInput: it is damaged or no bundle.
+        InvalidInput: it is damaged or no bundle, or not signed by the key that was named.
         Refused: there is no space to unpack it.
     """
     bundle = place.bundle
+    key = signing_key(place.job)
     digest, sums = verify_bundle(bundle, place.progress)
+    if key:
+        check_signature(bundle, key)
     definition = bundle.definition
     return Prepared(
         name=definition.metadata.name,
@@ -51,6 +58,15 @@ def prepare(place: Workplace) -> Prepared:
     )
 
 
+def signing_key(job: Job) -> VerifyingKey | None:
+    """Return the key that must have signed the bundle; ``None`` where none was named.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    return VerifyingKey.read(Path(job.choices.key)) if job.choices.key else None
+
+
 def refuse_version(definition: Definition, records: list[Record], cluster: str) -> None:
     """Check that the bundle may be applied to what the cluster says it has.
 
@@ -58,7 +74,7 @@ def refuse_version(definition: Definition, records: list[Record], cluster: str) 
         Refused: the cluster's last version is none that the bundle starts from.
     """
     wanted = definition.metadata.from_versions
-    done = [x for x in records if x.state == "done"]
+    done = [x for x in records if x.state in ("done", "restored") and x.version]
     if not wanted or not done or done[0].version == definition.metadata.to:
         return
     if not _within(done[0].version, wanted):

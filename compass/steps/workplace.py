@@ -22,6 +22,7 @@ from compass.job import Job
 from compass.progress import Progress, Silent
 from compass.site import clusters
 from compass.site.access import Access, read_access
+from compass.site.cluster_api import secret_access, secret_ref
 from compass.site.settings import RegistryPlace, SiteFiles, home_kubeconfig, registry_place
 from compass.store import StateDirectory
 
@@ -71,9 +72,10 @@ class Workplace:
 
     @cached_property
     def site_files(self) -> SiteFiles:
-        """The site's folder: the one that was named, else where the old scripts looked."""
-        named = self.job.where.site
-        return SiteFiles(Path(named).expanduser() if named else self.bundle.legacy_site)
+        """The site's folder: the one that was named, else where the old scripts looked, else where one stands."""
+        if named := self.job.where.site:
+            return SiteFiles(Path(named).expanduser())
+        return SiteFiles(self.bundle.legacy_site if self.job.bundle else Path.cwd())
 
     @cached_property
     def registry_place(self) -> RegistryPlace:
@@ -91,13 +93,21 @@ class Workplace:
             credentials=find_credentials(place.host, self.environ, Path.home(), fallback),
             ca_file=place.ca_file,
             patience_seconds=self.job.choices.patience_seconds,
+            connections=self.job.choices.registry_concurrency,
         )
 
     @cached_property
     def home_access(self) -> Access:
         """How to reach the cluster that the kubeconfig names: the control cluster, or the only one."""
         where = self.job.where
-        return read_access(home_kubeconfig(where, self.site_files), where.context)
+        access = read_access(home_kubeconfig(where, self.site_files), where.context)
+        return self._managed_access(access, where.cluster_api) if where.cluster_api else access
+
+    def _managed_access(self, manager: Access, place: str) -> Access:
+        """Return what Cluster API keeps for a cluster in the one that manages it."""
+        ref = secret_ref(place)
+        with ClusterClient(manager, self.job.choices.patience_seconds) as client:
+            return secret_access(client.get(ref), f"{ref} on {manager.where}")
 
     @property
     def home(self) -> ClusterClient:
@@ -179,7 +189,8 @@ class Workplace:
 
     def _access(self, target: Target) -> Access:
         item = self.cluster_objects[target.name]
-        return clusters.member_access(item, self.bundle.kubeconfig_template, self.home.where)
+        template = self.bundle.kubeconfig_template if self.job.bundle else None
+        return clusters.member_access(item, template, self.home.where)
 
     def _connect(self, key: str, access: Callable[[], Access]) -> ClusterClient:
         with self._lock:

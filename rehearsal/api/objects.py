@@ -23,7 +23,7 @@ from rehearsal.api.bodies import (
     same_but_times,
 )
 from rehearsal.api.kinds import Kinds, Resource
-from rehearsal.api.status import ApiError, already_exists, bad_request, not_found, refused
+from rehearsal.api.status import ApiError, already_exists, bad_request, conflict, not_found, refused
 from rehearsal.api.store import Store
 
 Json = dict[str, Any]
@@ -191,6 +191,9 @@ class Objects:
     def _apply_new(self, resource: Resource, namespace: str, name: str, config: Json, write: Write) -> Json:
         if write.subresource:
             raise not_found(resource.plural, resource.group, name)
+        if uid := config["metadata"].get("uid"):
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise conflict(resource.plural, resource.group, name, why)
         empty: Json = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {}}
         merged, owners = ownership.own_apply(empty, config, resource.type, write.manager, now(), force=write.force)
         item = decoded(resource, merged, namespace)

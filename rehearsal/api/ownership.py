@@ -186,8 +186,9 @@ def own_apply(
         left = one.fields - conflicts.get(one, frozenset()) - difference.removed
         if left:
             result[who] = replace(one, fields=frozenset(left))
-    time = before.time if before and before.fields == mine.fields and before.api_version == mine.api_version else now
-    result[mine.who] = replace(mine, time=time)
+    # Other than an update, an apply is dated anew with every other value, not only with other fields.
+    is_same = not (changed or difference.removed) and before is not None and replace(mine, time=before.time) == before
+    result[mine.who] = before if before is not None and is_same else mine
     if not mine.fields:
         del result[mine.who]
     return _restored(merged, live), result

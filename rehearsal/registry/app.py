@@ -18,6 +18,7 @@ from rehearsal.registry.layout import Layout
 from rehearsal.registry.listing import Listing
 from rehearsal.registry.manifests import Manifests
 from rehearsal.registry.sessions import Sessions
+from rehearsal.registry.traffic import Traffic
 from rehearsal.registry.uploads import ConnectionCut, Uploads
 
 VERSION = "registry/2.0"
@@ -29,12 +30,13 @@ class Application:
     """What uvicorn calls for each request; ``cut`` ends a connection."""
 
     def __init__(
-        self, layout: Layout, sessions: Sessions, access: Access, faults: Faults, cut: Callable[[Scope], None],
-        *, relative_locations: bool = False,
+        self, layout: Layout, sessions: Sessions, access: Access, faults: Faults, traffic: Traffic,
+        cut: Callable[[Scope], None], *, relative_locations: bool = False,
     ) -> None:  # fmt: skip
         self._access, self._faults, self._cut = access, faults, cut
         self._relative = relative_locations
-        self._routes = _routes(Blobs(layout), Uploads(layout, sessions, faults), Manifests(layout), Listing(layout))
+        uploads = Uploads(layout, sessions, faults, traffic)
+        self._routes = _routes(Blobs(layout), uploads, Manifests(layout), Listing(layout))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

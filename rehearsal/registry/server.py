@@ -19,6 +19,7 @@ from rehearsal.registry.app import Application
 from rehearsal.registry.faults import Fault, Faults, NoConnection
 from rehearsal.registry.layout import Layout
 from rehearsal.registry.sessions import Sessions
+from rehearsal.registry.traffic import Traffic
 
 ADDRESS = "127.0.0.1"
 _BACKLOG = 512
@@ -38,25 +39,30 @@ class Tls:
 class SimulatedRegistry:
     """An OCI registry on the loopback; ``with`` starts and stops it, the files below ``folder`` stay.
 
+    With ``resumable`` an upload goes on from any location that it ever had, as in registries that keep no state in it;
+    distribution wants the latest.  ``traffic`` counts what uploads bring.
+
     Raises:
         OSError: the port is taken.
     """
 
     def __init__(
         self, folder: Path, *, port: int = 0, login: Login | None = None, tls: Tls | None = None,
-        relative_locations: bool = False,
+        relative_locations: bool = False, resumable: bool = False,
     ) -> None:  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.login, self.tls = folder, login, tls
         self._layout = Layout(folder)
-        self._sessions = Sessions(self._layout, folder)
+        self._sessions = Sessions(self._layout, folder, resumable=resumable)
         self._faults = Faults()
+        self.traffic = Traffic()
         self._timer: threading.Timer | None = None
         self._lock = threading.RLock()
         self._running: _Running | None = None
         self._application = Application(
-            self._layout, self._sessions, Access(login), self._faults, self._cut, relative_locations=relative_locations
-        )
+            self._layout, self._sessions, Access(login), self._faults, self.traffic, self._cut,
+            relative_locations=relative_locations,
+        )  # fmt: skip
         self.port = port
         self.start()
 

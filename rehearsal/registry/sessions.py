@@ -46,8 +46,8 @@ class Session:
 class Sessions:
     """All open uploads; those of an earlier start are found again on the disk."""
 
-    def __init__(self, layout: Layout, folder: Path) -> None:
-        self._layout = layout
+    def __init__(self, layout: Layout, folder: Path, *, resumable: bool = False) -> None:
+        self._layout, self._resumable = layout, resumable
         self._open: dict[str, Session] = {}
         self._secret = _secret(folder / "upload.key")
 
@@ -76,7 +76,7 @@ class Sessions:
         if session is None:
             found = await asyncio.to_thread(self._found, repository, identity)
             session = self._open.setdefault(identity, found)
-        if session.size != known["Offset"]:
+        if session.size != known["Offset"] and not self._resumable:
             raise RegistryError("BLOB_UPLOAD_INVALID")
         return session
 

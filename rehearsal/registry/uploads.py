@@ -15,6 +15,7 @@ from rehearsal.registry.errors import RegistryError
 from rehearsal.registry.faults import Faults
 from rehearsal.registry.layout import Layout
 from rehearsal.registry.sessions import Session, Sessions
+from rehearsal.registry.traffic import Traffic
 
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d+)-(\d+)(?:/.*)?")
 
@@ -26,8 +27,8 @@ class ConnectionCut(Exception):
 class Uploads:
     """What answers at ``/v2/<name>/blobs/uploads/``."""
 
-    def __init__(self, layout: Layout, sessions: Sessions, faults: Faults) -> None:
-        self._layout, self._sessions, self._faults = layout, sessions, faults
+    def __init__(self, layout: Layout, sessions: Sessions, faults: Faults, traffic: Traffic) -> None:
+        self._layout, self._sessions, self._faults, self._traffic = layout, sessions, faults, traffic
 
     async def begin(self, call: Call) -> Response:
         """Answer POST: a mount if it can be, the whole blob if a digest is named, else a new upload."""
@@ -35,8 +36,9 @@ class Uploads:
             return created(call, digest_from(call.query["mount"]))
         session = self._sessions.begin(call.name)
         if "digest" in call.query:
-            await self._receive(call, session)
-            return self._complete(call, session)
+            with self._traffic.upload():
+                await self._receive(call, session)
+                return self._complete(call, session)
         return self._progress(call, session, 202)
 
     async def status(self, call: Call) -> Response:
@@ -48,7 +50,8 @@ class Uploads:
         session = await self._resume(call)
         _check_type(call)
         _check_order(call, session)
-        await self._receive(call, session)
+        with self._traffic.upload():
+            await self._receive(call, session)
         return self._progress(call, session, 202)
 
     async def finish(self, call: Call) -> Response:
@@ -56,8 +59,9 @@ class Uploads:
         session = await self._resume(call)
         digest_from(call.query.get("digest", ""))
         _check_order(call, session)
-        await self._receive(call, session)
-        return self._complete(call, session)
+        with self._traffic.upload():
+            await self._receive(call, session)
+            return self._complete(call, session)
 
     async def cancel(self, call: Call) -> Response:
         """Answer DELETE."""
@@ -87,6 +91,7 @@ class Uploads:
             with self._sessions.writing(session) as file:
                 async for chunk in call.request.stream():
                     session.append(file, chunk)
+                    self._traffic.receive(len(chunk))
                     received += len(chunk)
                     self._break(session, received)
 

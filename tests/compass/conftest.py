@@ -1,4 +1,4 @@
-"""A cluster for the tests of the door, the door to it, and a namespace for each test."""
+"""A cluster for the tests of the doors and steps, the door to it, and a namespace for each test."""
 
 from __future__ import annotations
 

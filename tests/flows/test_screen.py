@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from itertools import pairwise
 
 import pytest
 
-from flows.screen import PlainProgress, Screen
+from flows import screen as module
+from flows.screen import PlainProgress, Screen, bytes_text, time_text
+from tests.flows.terminal import on_a_terminal
 
 
 def test_json_goes_to_standard_output_and_progress_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,3 +53,56 @@ def test_lines_of_progress_never_count_backwards_and_end_with_the_whole() -> Non
         progress.advance("load images", 1000)
     progress.advance("load images", 0)
     assert lines == ["load images: 3.0 kB of 3.0 kB"]
+
+
+def test_lines_on_the_way_tell_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PLAIN_EVERY_SECONDS", 0.0)
+    lines: list[str] = []
+    progress = PlainProgress(lines.append, "")
+    progress.begin("load images", 4_000_000, "bytes")
+    for _ in range(4):
+        time.sleep(0.02)
+        progress.advance("load images", 1_000_000)
+    assert len(lines) == 4
+    for line in lines[:-1]:
+        assert re.fullmatch(r"load images: \d\.0 MB of 4\.0 MB, \d+\.\d MB/s, 1 s left", line), line
+    assert lines[-1] == "load images: 4.0 MB of 4.0 MB"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (59, "59 s"), (59.5, "1 min 0 s"), (200, "3 min 20 s"), (3600, "1 h 0 min"), (7500, "2 h 5 min")],
+)
+def test_time_is_told_as_people_say_it(seconds: float, text: str) -> None:
+    assert time_text(seconds) == text
+
+
+def test_what_cannot_be_told_is_not() -> None:
+    assert bytes_text(1000, 2000, 0.0, None) == "1.0 kB of 2.0 kB"
+    assert bytes_text(1000, 2000, 100.0, None) == "1.0 kB of 2.0 kB, 100 B/s"
+    assert bytes_text(2000, 2000, 100.0, 0.0) == "2.0 kB of 2.0 kB"
+
+
+SHOW = """
+import time
+from flows.screen import Screen
+with Screen().progress() as make:
+    progress = make("")
+    progress.begin("verify bundle", 987_654_321, "bytes")
+    progress.advance("verify bundle", 987_654_321)
+    progress.begin("load images", 98_765_432_100, "bytes")
+    for _ in range(20):
+        time.sleep(0.1)
+        progress.advance("load images", 123_456_789)
+"""
+
+
+def test_a_bar_fits_a_terminal_of_80_columns_with_rate_and_time_left() -> None:
+    lines = on_a_terminal(SHOW, columns=80, rows=24)
+    assert max(map(len, lines)) <= 80
+    shown = [x for x in lines if "load images" in x and "left" in x]
+    assert shown, lines
+    for line in shown:
+        assert re.search(r"━.* \d+\.\d [MG]B of 98\.8 GB, \d+\.\d [MG]B/s, (\d+ min )?\d+ s left", line), line
+    counts = [float(x) for line in shown for x in re.findall(r"(\d+\.\d) MB of", line)]
+    assert all(a <= b for a, b in pairwise(counts)), "it never goes back"

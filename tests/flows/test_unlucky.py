@@ -41,8 +41,9 @@ def test_an_interrupted_upgrade_ends_soon_begins_no_other_cluster_and_reports(
     assert done.status == 128 + signal.SIGINT
     (report,) = (json.loads(x.read_text()) for x in (desk.state / "reports").iterdir())
     states = {x["cluster"]: x["state"] for x in report["clusters"]}
-    assert states == {"control": "upgraded", "user-1": "failed", "user-2": "not started"}
-    assert "Deployment/kube-system/am-minion: changed" in report["clusters"][1]["not_as_before"]
+    assert states == {"control": "upgraded", "user-1": "rolled back", "user-2": "not started"}
+    assert report["clusters"][1]["not_as_before"] == []
+    assert "put back Deployment/kube-system/am-minion" in report["clusters"][1]["steps"][-1]["lines"]
     user.behaviour = Behaviour()
     again = desk.run("upgrade", bundle, "--site", simulated.folder, "--yes")
     assert again.status == 0, again.err

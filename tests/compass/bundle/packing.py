@@ -8,6 +8,8 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from compass.bundle.archive import Archive
+from compass.bundle.files import TarFiles
 from compass.bundle.open import Bundle, open_bundle, verify_bundle
 from compass.progress import Silent
 
@@ -54,6 +56,11 @@ def opened(path: Path, state: Path | None = None) -> Bundle:
     bundle = open_bundle(path, (state or path.parent / "state") / "bundles", Silent())
     verify_bundle(bundle, Silent())
     return bundle
+
+
+def tar_files(path: Path) -> TarFiles:
+    """Return the files of a plain tar."""
+    return TarFiles(Archive.of(path))
 
 
 def contents(bundle: Bundle) -> dict[str, bytes]:

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.bundle.checksums import bundle_digest, compare_sums, parse_checksums, sum_files, write_checksums
+from compass.bundle.checksums import (
+    bundle_digest,
+    differences,
+    parse_checksums,
+    refuse_wrong,
+    sum_files,
+    write_checksums,
+)
 from compass.bundle.files import DirectoryFiles
 from compass.digests import digest_of
 from compass.errors import InvalidInput
@@ -85,7 +92,7 @@ def test_the_digest_is_that_of_the_lines_in_order() -> None:
 )
 def test_what_differs_is_named(found: dict[str, str], said: str) -> None:
     expected = {"a": SUM, "b": SUM}
-    compare_sums(expected, dict(expected), "bundle")
+    refuse_wrong(differences(expected, dict(expected)), "bundle")
     with pytest.raises(InvalidInput) as caught:
-        compare_sums(found, expected, "bundle")
+        refuse_wrong(differences(found, expected), "bundle")
     assert str(caught.value) == f"verify bundle bundle: {said}; copy the bundle again from its source"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from compass.bundle import files as module
-from compass.bundle.files import BundleFiles, DirectoryFiles, TarFiles
+from compass.bundle.files import BundleFiles, DirectoryFiles
 from compass.errors import InvalidInput
-from tests.compass.bundle.packing import Member, below, tar, written
+from tests.compass.bundle.packing import Member, below, tar, tar_files, written
 
 FILES = {"a": b"A" * 3000, "b/c": b"C", "b/d/e": b"", "说明": b"x"}
 MEMBERS: list[Member] = [("b", None), *FILES.items()]
@@ -22,7 +22,7 @@ def in_a_folder(path: Path) -> BundleFiles:
 
 
 def in_a_tar(path: Path) -> BundleFiles:
-    return TarFiles(written(path / "f.tar", tar(MEMBERS)))
+    return tar_files(written(path / "f.tar", tar(MEMBERS)))
 
 
 both = pytest.mark.parametrize("make", [in_a_folder, in_a_tar])
@@ -68,10 +68,10 @@ def test_streams_do_not_share_a_position_and_seek(tmp_path: Path, make: object) 
 
 
 def test_a_tars_only_folder_is_no_part_of_the_paths(tmp_path: Path) -> None:
-    assert TarFiles(written(tmp_path / "a.tar", tar(below("top", MEMBERS)))).names() == sorted(FILES)
-    assert TarFiles(written(tmp_path / "b.tar", tar(below(".", MEMBERS)))).names() == sorted(FILES)
+    assert tar_files(written(tmp_path / "a.tar", tar(below("top", MEMBERS)))).names() == sorted(FILES)
+    assert tar_files(written(tmp_path / "b.tar", tar(below(".", MEMBERS)))).names() == sorted(FILES)
     only_images: list[Member] = [("images/a.tar.gz", b"x"), ("images/b.tar.gz", b"y")]
-    assert TarFiles(written(tmp_path / "c.tar", tar(only_images))).names() == ["images/a.tar.gz", "images/b.tar.gz"]
+    assert tar_files(written(tmp_path / "c.tar", tar(only_images))).names() == ["images/a.tar.gz", "images/b.tar.gz"]
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def test_a_tars_only_folder_is_no_part_of_the_paths(tmp_path: Path) -> None:
 def test_a_member_of_a_tar_that_is_no_plain_file_inside_is_refused(tmp_path: Path, member: Member, said: str) -> None:
     path = written(tmp_path / "a.tar", tar([*MEMBERS, member]))
     with pytest.raises(InvalidInput, match=f"read bundle {path}: .*{said}"):
-        TarFiles(path)
+        tar_files(path)
 
 
 def test_a_tar_of_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_MEMBERS", 3)
     with pytest.raises(InvalidInput, match="more than 3 files"):
-        TarFiles(written(tmp_path / "a.tar", tar(MEMBERS)))
+        tar_files(written(tmp_path / "a.tar", tar(MEMBERS)))
 
 
 def test_what_a_run_leaves_beside_a_bundle_is_no_part_of_it(tmp_path: Path) -> None:

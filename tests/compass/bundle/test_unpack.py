@@ -16,6 +16,7 @@ import pytest
 
 from compass import store
 from compass.bundle import unpack as module
+from compass.bundle.archive import Archive
 from compass.bundle.unpack import describe, unpack
 from compass.errors import InvalidInput, Refused
 from compass.progress import Silent
@@ -295,7 +296,7 @@ def test_a_bundle_as_it_is_handed_over_is_opened(tmp_path: Path) -> None:
 
 def test_what_was_unpacked_is_private_and_known_by_the_archives_sha256(tmp_path: Path) -> None:
     path = written(tmp_path / "b.tar.gz", tgz([("o/compass-component-upgrade.tar.gz", tgz(GOOD)), ("o/x.tar", b"x")]))
-    folder, unpacked = unpack(path, tmp_path / "state" / "bundles", Silent())
+    folder, unpacked = unpack(Archive.of(path), tmp_path / "state" / "bundles", Silent())
     assert unpacked.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert folder == tmp_path / "state" / "bundles" / unpacked.sha256 / "content"
     assert unpacked.sums == {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
@@ -352,6 +353,7 @@ def test_what_the_old_scripts_left_inside_a_bundle_does_no_harm(tmp_path: Path) 
 SLOW = """
 import sys, time
 from pathlib import Path
+from compass.bundle.archive import Archive
 from compass.bundle.unpack import unpack
 class Slow:
     def begin(self, *x): pass
@@ -359,7 +361,7 @@ class Slow:
     def advance(self, *x):
         print("going", flush=True)
         time.sleep(60)
-unpack(Path(sys.argv[1]), Path(sys.argv[2]), Slow())
+unpack(Archive.of(Path(sys.argv[1])), Path(sys.argv[2]), Slow())
 """
 
 
@@ -392,13 +394,14 @@ FILL = """
 import sys
 from pathlib import Path
 from compass import store
+from compass.bundle.archive import Archive
 from compass.bundle.unpack import unpack
 from compass.errors import Refused
 from compass.progress import Silent
 store.SPACE_RESERVE_BYTES = int(sys.argv[3])
 state = Path(sys.argv[2])
 try:
-    unpack(Path(sys.argv[1]), state / "a" / "bundles", Silent())
+    unpack(Archive.of(Path(sys.argv[1])), state / "a" / "bundles", Silent())
 except Refused as error:
     print(error)
     print("left:", sorted(str(x.relative_to(state)) for x in state.rglob("*")))
@@ -444,7 +447,7 @@ def test_progress_counts_the_archives_own_bytes(tmp_path: Path) -> None:
             assert amount >= 0
             counted.append(amount)
 
-    unpack(path, tmp_path / "bundles", Counting())
+    unpack(Archive.of(path), tmp_path / "bundles", Counting())
     assert sum(counted) <= path.stat().st_size
     assert sum(counted) > path.stat().st_size // 2
 

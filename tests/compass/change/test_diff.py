@@ -48,6 +48,7 @@ def test_items_with_names_are_compared_by_name_and_others_by_place() -> None:
     assert lines(before, after) == [
         "l[a].v: 1 -> 9",
         'l[c]: (none) -> {"name": "c", "v": 3}',
+        'order of l: ["a", "b"] -> ["c", "b", "a"]',
         "m[1]: 2 -> 3",
         "m[2]: 3 -> (none)",
     ]

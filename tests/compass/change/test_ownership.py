@@ -10,10 +10,13 @@ from compass.change.ownership import (
     LAST_APPLIED,
     applied_fields,
     field_paths,
+    follow,
     last_applied,
+    paths_of_others,
+    remove,
     replacing,
     taken_over,
-    without_leftovers,
+    written_fields,
 )
 
 US = "compass-upgrade"
@@ -104,46 +107,82 @@ def test_the_paths_of_a_set_of_fields_are_its_leaves() -> None:
     }
 
 
-def dry_run(*entries: dict[str, Any]) -> dict[str, Any]:
+def ports() -> dict[str, Any]:
     ports = [{"port": 80, "name": "web"}, {"port": 90, "protocol": "TCP", "name": "new"}]
-    return live(*entries, type="NodePort", ports=ports, clusterIP="10.0.0.9")
+    return live(type="NodePort", ports=ports, clusterIP="10.0.0.9")
 
 
-def test_leftovers_of_an_earlier_tool_go_and_defaults_stay() -> None:
-    ours = {"f:spec": {"f:ports": {'k:{"port":90,"protocol":"TCP"}': {".": {}, "f:port": {}}}}}
-    given = dry_run(entry("kubectl"), entry(US, "Apply", ours))
-    before = copy.deepcopy(given)
-    found = without_leftovers(given, FIELDS)
-    assert found["spec"] == {"ports": [{"port": 90, "protocol": "TCP", "name": "new"}], "clusterIP": "10.0.0.9"}
-    assert "old" not in (found["metadata"].get("labels") or {})
-    assert given == before
-
-
-def test_what_anybody_else_owns_below_is_kept() -> None:
-    theirs = {"f:spec": {"f:type": {}, "f:ports": {PORT: {"f:name": {}}}}, "f:metadata": {"f:labels": {"f:old": {}}}}
-    found = without_leftovers(dry_run(entry("kubectl"), entry("controller", fields=theirs)), FIELDS)
-    assert found["spec"]["type"] == "NodePort"
-    assert {"name": "web"}.items() <= found["spec"]["ports"][0].items()
-    assert found["metadata"]["labels"] == {"old": "1"}
+def test_what_a_path_leads_to_is_found_and_removed() -> None:
+    item = ports()
+    for path, value in [
+        (("f:spec", "f:type"), "NodePort"),
+        (("f:spec", "f:ports", PORT, "f:name"), "web"),
+        (("f:spec", "f:ports", 'k:{"port":90,"protocol":"TCP"}'), item["spec"]["ports"][1]),
+    ]:
+        assert follow(item, path) == value
+        remove(item, path)
+        assert follow(item, path) is None
+    assert item["spec"] == {"ports": [{"port": 80}], "clusterIP": "10.0.0.9"}
 
 
 def test_values_of_a_set_are_removed_one_by_one() -> None:
-    fields = {"f:metadata": {"f:finalizers": {'v:"a"': {}, 'v:"b"': {}}}}
-    item = live(entry("kubectl"), entry("other", fields={"f:metadata": {"f:finalizers": {'v:"b"': {}}}}))
+    item = live()
     item["metadata"]["finalizers"] = ["a", "b", "c"]
-    assert without_leftovers(item, fields)["metadata"]["finalizers"] == ["b", "c"]
+    remove(item, ("f:metadata", "f:finalizers", 'v:"b"'))
+    assert item["metadata"]["finalizers"] == ["a", "c"]
 
 
-def test_a_path_that_leads_nowhere_does_no_harm() -> None:
-    fields = {"f:spec": {"f:none": {"f:deep": {}}, "f:type": {"f:deep": {}}, "f:ports": {'k:{"port":1}': {"f:x": {}}}}}
-    given = dry_run(entry("kubectl"))
-    assert without_leftovers(given, fields) == given
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("f:spec", "f:none", "f:deep"),
+        ("f:spec", "f:type", "f:deep"),
+        ("f:spec", "f:ports", 'k:{"port":1}', "f:x"),
+        ("f:spec", "f:ports", "f:x"),
+        ("f:spec", 'k:{"port":1}'),
+    ],
+)
+def test_a_path_that_leads_nowhere_does_no_harm(path: tuple[str, ...]) -> None:
+    item = ports()
+    assert follow(item, path) is None
+    remove(item, path)
+    assert item == ports()
+
+
+def test_what_others_own_is_known_with_all_that_leads_to_it() -> None:
+    theirs = {"f:spec": {"f:ports": {PORT: {"f:name": {}}}}}
+    item = live(entry("kubectl"), entry(US, "Apply"), entry(US), entry("controller", fields=theirs))
+    assert paths_of_others(item, US) == {
+        ("f:spec",), ("f:spec", "f:ports"), ("f:spec", "f:ports", PORT), ("f:spec", "f:ports", PORT, "f:name"),
+    }  # fmt: skip
+
+
+def test_what_was_written_is_told_from_what_was_applied_and_let_go_of() -> None:
+    written = {"f:spec": {"f:type": {}}}
+    item = live(
+        entry(US, "Apply", {"f:spec": {"f:own": {}}}), entry(US, fields=written), entry(US, fields={"f:status": {}}),
+        entry("other", fields=written),
+    )  # fmt: skip
+    assert written_fields(item, US) == written
+    assert written_fields(live(entry(US, "Apply"), entry("other")), US) == {}
+    kept = taken_over(item, US, {})
+    assert [(x["manager"], x["operation"], x["fieldsV1"]) for x in kept] == [
+        (US, "Apply", {"f:spec": {"f:own": {}}}), (US, "Update", {"f:status": {}}), ("other", "Update", written),
+    ]  # fmt: skip
+
+
+def test_a_note_that_was_read_from_a_cluster_is_known_by_what_can_be_applied() -> None:
+    noted = copy.deepcopy(MANIFEST)
+    noted["metadata"] |= {"uid": "u", "resourceVersion": "3", "creationTimestamp": None, "generation": 2}
+    found = last_applied(live(entry("kubectl"), applied={**noted, "status": {"x": 1}}))
+    assert found == last_applied(live(entry("kubectl"), applied=MANIFEST))
 
 
 def test_a_patch_gives_content_and_leaves_identity_and_status() -> None:
     old = {**live(type="A"), "data": {"x": "1"}, "status": {"s": 1}}
     new = copy.deepcopy(old)
     new["metadata"] |= {"labels": {"new": "2"}, "annotations": {"a": "b"}, "uid": "other", "resourceVersion": "9"}
+    new["metadata"]["finalizers"] = ["a.example/a"]
     new |= {"spec": {"type": "B"}, "extra": 1, "status": {"s": 2}, "apiVersion": "v2"}
     del new["data"]
     assert replacing(old, new) == [
@@ -152,5 +191,6 @@ def test_a_patch_gives_content_and_leaves_identity_and_status() -> None:
         {"op": "add", "path": "/extra", "value": 1},
         {"op": "replace", "path": "/metadata/labels", "value": {"new": "2"}},
         {"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}},
+        {"op": "add", "path": "/metadata/finalizers", "value": ["a.example/a"]},
     ]
     assert replacing(old, old) == []

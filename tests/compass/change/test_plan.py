@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from compass.change.manifests import Desired
 from compass.change.plan import (
     MARKS,
     Change,
@@ -12,6 +13,7 @@ from compass.change.plan import (
     change_of,
     content_digest,
     deletion,
+    recreated_change,
     refuse_data_loss,
 )
 from compass.errors import Refused
@@ -86,6 +88,30 @@ def test_only_the_very_object_that_was_met_is_deleted() -> None:
     assert named(LIVE).uid == "u1"
 
 
+def again(kind: str, **spec: Any) -> Change:
+    live = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "b", "namespace": "a", "uid": "u1"}, "spec": spec}
+    return recreated_change(live, Desired("comp", "t.j2", live), "spec: immutable", ["spec.x: 1 -> 2"])
+
+
+def test_what_is_created_again_says_why_and_what_goes() -> None:
+    change = again("Service")
+    assert (change.action, change.recreate, change.uid, change.loses_data) == ("configured", True, "u1", False)
+    assert (change.component, change.source, change.differences) == ("comp", "t.j2", ("spec.x: 1 -> 2",))
+    assert change.reason == "deleted and created again: spec: immutable"
+    assert again("Deployment").reason == "deleted and created again: spec: immutable; its pods stop until then"
+    claim = again("PersistentVolumeClaim")
+    assert claim.loses_data
+    assert claim.reason == "deleted and created again: spec: immutable; its data is lost"
+    with pytest.raises(Refused, match="its data would be lost"):
+        refuse_data_loss(plan(claim), allowed=False)
+
+
+def test_the_claims_of_a_set_stay_unless_it_says_that_they_go() -> None:
+    assert not again("StatefulSet").loses_data
+    assert not again("StatefulSet", persistentVolumeClaimRetentionPolicy={"whenDeleted": "Retain"}).loses_data
+    assert again("StatefulSet", persistentVolumeClaimRetentionPolicy={"whenDeleted": "Delete"}).loses_data
+
+
 @pytest.mark.parametrize("kind", ["PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"])
 def test_deleting_data_needs_leave(kind: str) -> None:
     ref = ObjectRef("v1", kind, "a", "data")
@@ -131,6 +157,7 @@ def test_the_digest_changes_with_what_is_done() -> None:
         plan(change_of("configured", ObjectRef("v1", "Service", "a", "c"), lines=["x: 1 -> 2"]), base[1]),
         plan(*base, cluster="d"),
         plan(*base, bundle_digest="sha256:1"),
+        plan(base[0].model_copy(update={"recreate": True}), base[1]),
     ]
     assert len({x.digest for x in variants}) == len(variants)
 

@@ -16,9 +16,9 @@ import yaml
 from compass.change.manifests import Desired
 from compass.change.ownership import EARLIER_MANAGERS, LAST_APPLIED
 from compass.cluster.apply import apply, preview
-from compass.cluster.client import ClusterClient, Conflict
+from compass.cluster.client import FIELD_MANAGER, ClusterClient, Conflict
 from compass.names import ObjectRef
-from tests.material.clusters import create, deployment, get, path_of, service
+from tests.material.clusters import RELEASE_API, create, deployment, get, path_of, release, service
 from tests.servers.control_plane import ControlPlane
 from tests.servers.process import wait_until
 
@@ -202,7 +202,6 @@ def with_strategy(namespace: str, **strategy: Any) -> dict[str, Any]:
     return made
 
 
-@pytest.mark.xfail(strict=True, reason="the server refuses a dry run in which kubectl's choice and ours stand together")
 @pytest.mark.parametrize(
     ("make", "old", "new"),
     [
@@ -226,6 +225,116 @@ def test_one_of_several_choices_may_become_another(
     assert preview(client, item).action == "configured"
     apply(client, item)
     assert preview(client, item).action == "unchanged"
+
+
+@pytest.mark.parametrize("by_kubectl", [True, False], ids=["kubectl's", "ours"])
+def test_init_containers_run_in_the_order_of_the_manifest(
+    client: ClusterClient, plane: ControlPlane, namespace: str, by_kubectl: bool
+) -> None:
+    first, last = {**CHECK_MASTER, "name": "first"}, {**CHECK_MASTER, "name": "last"}
+    old = minion(namespace, initContainers=[CHECK_MASTER])
+    if by_kubectl:
+        kubectl(plane, "apply", manifest=old)
+    else:
+        apply(client, desired(old))
+    item = desired(minion(namespace, initContainers=[first, CHECK_MASTER, last]))
+    assert preview(client, item).action == "configured"
+    apply(client, item)
+    spec = live(plane, old)["spec"]["template"]["spec"]
+    assert [x["name"] for x in spec["initContainers"]] == ["first", "check-master", "last"]
+    turned = desired(minion(namespace, initContainers=[last, CHECK_MASTER, first]))
+    assert preview(client, turned).differences == (
+        "order of spec.template.spec.initContainers: "
+        '["first", "check-master", "last"] -> ["last", "check-master", "first"]',
+    )
+    apply(client, turned)
+    assert preview(client, turned).action == "unchanged"
+
+
+def test_a_variable_that_was_given_twice_is_given_once(
+    client: ClusterClient, plane: ControlPlane, namespace: str
+) -> None:
+    old, new = minion(namespace), minion(namespace)
+    for manifest, values in ((old, ["1", "2"]), (new, ["3"])):
+        env = [{"name": "A", "value": x} for x in values]
+        manifest["spec"]["template"]["spec"]["containers"][0]["env"] = env
+    kubectl(plane, "apply", manifest=old)
+    assert preview(client, desired(new)).action == "configured"
+    apply(client, desired(new))
+    found = live(plane, new)["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert found == [{"name": "A", "value": "3"}]
+    assert preview(client, desired(new)).action == "unchanged"
+
+
+def test_what_an_upgrade_wrote_that_was_cut_off_before_it_applied_is_taken_up(
+    client: ClusterClient, plane: ControlPlane, namespace: str
+) -> None:
+    ref = ObjectRef("apps/v1", "Deployment", namespace, "am-minion")
+    old = with_volume(namespace, hostPath={"path": "/data"})
+    apply(client, desired(old))
+    spec = copy.deepcopy(live(plane, old)["spec"])
+    spec["template"]["spec"] |= {"volumes": [{"name": "data", "emptyDir": {}}], "initContainers": [CHECK_MASTER]}
+    client.patch_json(ref, [{"op": "replace", "path": "/spec", "value": spec}])
+
+    item = desired(with_volume(namespace, secret={"secretName": "a"}))
+    lines = {x.partition(": ")[0].removeprefix("spec.template.spec.") for x in preview(client, item).differences}
+    assert lines == {"initContainers", "volumes[data].secret", "volumes[data].emptyDir"}
+    apply(client, item)
+    after = live(plane, old)
+    assert "initContainers" not in after["spec"]["template"]["spec"]
+    owners = {x["operation"] for x in after["metadata"]["managedFields"] if x["manager"] == FIELD_MANAGER}
+    assert owners == {"Apply"}
+    assert preview(client, item).action == "unchanged"
+
+
+def test_what_another_tool_put_beside_a_choice_is_not_taken_away(
+    client: ClusterClient, plane: ControlPlane, namespace: str
+) -> None:
+    kubectl(plane, "apply", manifest=with_volume(namespace, hostPath={"path": "/data"}))
+    beside = {
+        **{x: minion(namespace)[x] for x in ("apiVersion", "kind")},
+        "metadata": {"name": "am-minion", "namespace": namespace, "annotations": {"by": "gitops"}},
+        "spec": {"template": {"spec": {"volumes": [{"name": "more", "emptyDir": {}}]}}},
+    }
+    with plane.client() as api:
+        path = f"{path_of('apps/v1', 'Deployment', namespace)}/am-minion"
+        kind = {"Content-Type": "application/apply-patch+yaml"}
+        api.patch(path, params={"fieldManager": "gitops"}, json=beside, headers=kind).raise_for_status()
+    item = desired(with_volume(namespace, emptyDir={}))
+    apply(client, item)
+    after = live(plane, minion(namespace))
+    assert after["spec"]["template"]["spec"]["volumes"] == [
+        {"name": "data", "emptyDir": {}}, {"name": "more", "emptyDir": {}},
+    ]  # fmt: skip
+    assert after["metadata"]["annotations"]["by"] == "gitops"
+    assert preview(client, item).action == "unchanged"
+
+
+def test_of_a_custom_object_only_what_was_applied_goes(
+    client: ClusterClient, plane: ControlPlane, namespace: str
+) -> None:
+    old = release(namespace, "app") | {"spec": {"template": "t", "config": {"a": "1", "b": "1"}}}
+    kubectl(plane, "apply", manifest=old)
+    before = live(plane, old)
+    with plane.client() as api:
+        patch = {"metadata": {"annotations": {"by": "hand"}}, "spec": {"config": {"by": "hand"}}}
+        kind = {"Content-Type": "application/merge-patch+json"}
+        api.patch(f"{path_of(RELEASE_API, 'Release', namespace)}/app", json=patch, headers=kind).raise_for_status()
+    new = copy.deepcopy(old) | {"spec": {"template": "t", "config": {"a": "2"}}}
+    assert preview(client, desired(new)).differences == ("spec.config.a: 1 -> 2", "spec.config.b: 1 -> (none)")
+    apply(client, desired(new))
+    after = live(plane, new)
+    assert after["spec"] == {"template": "t", "config": {"a": "2", "by": "hand"}}
+    assert after["metadata"]["annotations"]["by"] == "hand"
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+
+
+def test_a_choice_takes_effect_in_one_rollout(client: ClusterClient, plane: ControlPlane, namespace: str) -> None:
+    kubectl(plane, "apply", manifest=with_volume(namespace, hostPath={"path": "/data"}))
+    before = live(plane, minion(namespace))["metadata"]["generation"]
+    for number, choice in enumerate(({"emptyDir": {}}, {"secret": {"secretName": "a"}}), 1):
+        apply(client, desired(with_volume(namespace, **choice)))
+        assert live(plane, minion(namespace))["metadata"]["generation"] == before + number
 
 
 def test_an_object_of_a_server_that_did_not_keep_track_is_taken_over_by_its_note(

@@ -1,6 +1,7 @@
 """Errors of the connection to an API server become one of our families; certificates are read in memory."""
 
 import json
+import pickle
 import ssl
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,19 @@ from typing import Any
 import pytest
 import urllib3
 
-from compass.cluster.transport import conflict_causes, refused, tls_context, unreachable
+from compass.cluster.once import Lost
+from compass.cluster.transport import (
+    Absent,
+    Conflict,
+    Exists,
+    Expired,
+    Invalid,
+    Moved,
+    conflict_causes,
+    refused,
+    tls_context,
+    unreachable,
+)
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed, Transient
 from compass.site.access import Access
 from tests.servers.certificates import Authority
@@ -27,16 +40,20 @@ def answer(status: int, message: str = "because", retry_after: str | None = None
         (400, "x", StepFailed),
         (401, "x", Refused),
         (403, 'services is forbidden: User "a" cannot patch', Refused),
-        (403, "exceeded quota: small", StepFailed),
-        (403, "namespace a is being terminated", StepFailed),
-        (403, 'admission webhook "x" denied the request', StepFailed),
-        (404, "x", StepFailed),
+        (403, 'user "a" is attempting to grant RBAC permissions not currently held', Refused),
+        (403, 'persistentvolumeclaims "a" is forbidden: only dynamically provisioned pvc can be resized', Invalid),
+        (403, "exceeded quota: small", Invalid),
+        (403, "namespace a is being terminated", Invalid),
+        (403, 'admission webhook "x" denied the request', Invalid),
+        (404, "x", Absent),
+        (408, "x", Lost),
         (409, "x", StepFailed),
-        (422, "spec.x: Required value", StepFailed),
+        (410, "x", Expired),
+        (422, "spec.x: Required value", Invalid),
         (429, "x", Transient),
-        (500, "x", Transient),
-        (503, "x", Transient),
-        (504, "x", Transient),
+        (500, "x", Lost),
+        (503, "x", Lost),
+        (504, "x", Lost),
     ],
 )
 def test_an_answer_has_its_family(status: int, message: str, family: type[CompassError]) -> None:
@@ -44,6 +61,61 @@ def test_an_answer_has_its_family(status: int, message: str, family: type[Compas
     assert type(error) is family
     assert str(error).startswith("apply Service/a/b: ")
     assert status == 401 or message in str(error)
+
+
+def test_a_conflict_is_of_fields_or_of_versions_or_of_names() -> None:
+    def conflict(reason: str, **details: Any) -> CompassError:
+        body = json.dumps({"kind": "Status", "message": "x", "reason": reason, "details": details})
+        return refused("apply", "Service/a/b", 409, body, None)
+
+    cause = {"reason": "FieldManagerConflict", "message": 'conflict with "kubectl-edit" using v1', "field": ".spec.x"}
+    assert type(conflict("Conflict", causes=[cause])) is Conflict
+    assert type(conflict("Conflict")) is Moved
+    assert type(conflict("AlreadyExists")) is Exists
+
+
+@pytest.mark.parametrize(
+    ("body", "is_object"),
+    [
+        ({"kind": "Status", "reason": "NotFound", "message": "x", "details": {"name": "b", "kind": "services"}}, True),
+        ({"kind": "Status", "reason": "NotFound", "message": "x", "details": {}}, False),
+        ("404 page not found", False),
+        ("<html>404</html>", False),
+    ],
+)
+def test_an_absent_object_is_told_from_a_path_that_nobody_knows(body: Any, is_object: bool) -> None:
+    error = refused("read", "Service/a/b", 404, body if isinstance(body, str) else json.dumps(body), None)
+    assert isinstance(error, Absent)
+    assert error.is_object == is_object
+
+
+@pytest.mark.parametrize(
+    ("printed", "told"),
+    [
+        (f'Invalid value: core.PodSpec{{Env:[]x{{"{SECRET}"}}}}: field is immutable', "field is immutable"),
+        (f'Invalid value: {{"env":[{{"value":"{SECRET}"}}]}}: field is immutable', "field is immutable"),
+        (f'Invalid value: []string{{"{SECRET}"}}: may not change [a b]', "may not change [a b]"),
+        (f'Invalid value: core.PodSpec{{Env: "{SECRET}', "not accepted"),
+        (f'Forbidden: is immutable\n\xa0\xa0core.X{{\n-\tA: "{SECRET}",', "Forbidden: is immutable"),
+        ("Invalid value: -1: must be more", "Invalid value: -1: must be more"),
+        ('Invalid value: "x/y": field is immutable', 'Invalid value: "x/y": field is immutable'),
+        ("Required value", "Required value"),
+    ],
+)
+def test_a_fault_is_told_without_the_object_that_the_server_prints(printed: str, told: str) -> None:
+    message = f'Thing "b" is invalid: spec.x: {printed}'
+    error = answer(422, message, causes=[{"field": "spec.x", "message": printed}] * 2)
+    assert isinstance(error, Invalid)
+    assert error.causes == [("spec.x", told)]
+    assert str(error) == f"apply Service/a/b: spec.x: {told}"
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.causes) == (str(error), error.causes)
+    assert SECRET not in str(answer(422, message))
+
+
+def test_a_list_that_cannot_be_merged_is_no_outage() -> None:
+    text = "failed to create manager for existing fields: .env: duplicate entries for key"
+    assert isinstance(answer(500, text), Invalid)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +159,23 @@ def test_a_server_that_does_not_answer_may_pass_and_a_certificate_does_not() -> 
     wrong = unreachable("get", "x", "https://a", urllib3.exceptions.MaxRetryError(None, "/", bad))  # type: ignore[arg-type]
     assert isinstance(wrong, InvalidInput)
     assert "certificate-authority-data" in str(wrong)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), False),
+        (urllib3.exceptions.NewConnectionError(None, "Connection refused"), False),  # type: ignore[arg-type]
+        (urllib3.exceptions.ConnectTimeoutError(None, "timed out"), False),
+        (ConnectionResetError(104, "Connection reset by peer"), True),
+        (urllib3.exceptions.ReadTimeoutError(None, "/", "timed out"), True),  # type: ignore[arg-type]
+        (urllib3.exceptions.ProtocolError("Connection aborted."), True),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_what_was_sent_may_be_done_although_there_was_no_answer(error: Exception, is_lost: bool) -> None:
+    away = unreachable("apply", "x", "https://a", error)
+    assert type(away) is (Lost if is_lost else Transient)
 
 
 def test_certificates_and_keys_touch_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

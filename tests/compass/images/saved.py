@@ -63,5 +63,6 @@ def change_json(members: Members, name: str, change: Callable[[Any], None]) -> N
 
 
 def left_in(layout: Layout) -> list[str]:
-    """Return every file below a layout."""
-    return sorted(str(x.relative_to(layout.root)) for x in layout.root.rglob("*") if x.is_file())
+    """Return every file below a layout but its lock."""
+    found = (str(x.relative_to(layout.root)) for x in layout.root.rglob("*") if x.is_file())
+    return sorted(x for x in found if x != "archives/.lock")

@@ -15,7 +15,6 @@ import pytest
 from compass.bundle.files import DirectoryFiles
 from compass.digests import digest_of
 from compass.errors import InvalidInput
-from compass.images import content
 from compass.images.archive import normalise, survey
 from compass.images.compression import gzip_compressor
 from compass.images.layout import Layout
@@ -111,17 +110,17 @@ def test_a_shared_layer_is_stored_once_and_the_same_bytes_every_time(tmp_path: P
     assert left_in(again) == left_in(layout)
 
 
-def test_a_shared_layer_is_compressed_once(tmp_path: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shared_layer_is_compressed_once(tmp_path: Path, layout: Layout) -> None:
     begun = []
 
     def counted() -> Any:
         begun.append(1)
         return gzip_compressor()
 
-    monkeypatch.setattr(content, "gzip_compressor", counted)
     for n, each in enumerate(TWO):
         docker_save([each], tmp_path / f"{n}.tar.gz")
-    normalise(DirectoryFiles(tmp_path), ["0.tar.gz", "1.tar.gz"], layout, Silent(), workers=1)
+    files = DirectoryFiles(tmp_path)
+    normalise(files, ["0.tar.gz", "1.tar.gz"], layout, Silent(), workers=1, compressor=counted)
     assert len(begun) == 3
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from compass.bundle.files import BundleFiles, DirectoryFiles, TarFiles
+from compass.bundle.files import BundleFiles, DirectoryFiles
 from compass.digests import Digest, digest_of
 from compass.errors import InvalidInput, StepFailed
 from compass.images.layout import STALE_SECONDS, FilesLayout, Layout
 from compass.images.manifests import layout_index, read_tree
+from tests.compass.bundle.packing import tar_files
 from tests.compass.images.saved import left_in, read, spec
 from tests.material.archives import docker_save
 from tests.material.images import build
@@ -86,6 +87,37 @@ def test_a_blob_that_is_not_there_fails_the_step(tmp_path: Path) -> None:
         layout.open(digest_of(b"other"))
 
 
+def test_a_blob_that_is_taken_is_there_until_its_stream_is_closed(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    with layout.batch() as batch:
+        digest = batch.put(DATA)
+    with layout.take(digest) as stream:
+        assert stream.read(4) == DATA[:4]
+        assert left_in(layout) == []
+        assert stream.read() == DATA[4:]
+    assert digest not in layout
+
+
+def test_what_lies_beneath_counts_as_there_and_stays_where_it_is(tmp_path: Path) -> None:
+    beneath, other = Layout(tmp_path / "beneath"), b"another blob"
+    with beneath.batch() as batch:
+        held = batch.put(DATA)
+    layout = Layout(tmp_path / "upon", beneath=beneath)
+    with layout.batch() as batch:
+        own = batch.put(other)
+    assert held in layout
+    assert own in layout
+    assert own not in beneath
+    assert (layout.size(held), layout.size(own)) == (len(DATA), len(other))
+    assert (layout.open(held).read(), layout.open(own).read()) == (DATA, other)
+    with layout.take(held) as stream:
+        assert stream.read() == DATA
+    assert held in beneath
+    assert digest_of(b"none") not in layout
+    with pytest.raises(StepFailed, match="no such file"):
+        layout.open(digest_of(b"none"))
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_layout_of_a_bundle_is_read_in_place(packed: bool, tmp_path: Path) -> None:
     specs = [spec(), spec("h.io/b/c:v2", "other")]
@@ -95,7 +127,7 @@ def test_the_layout_of_a_bundle_is_read_in_place(packed: bool, tmp_path: Path) -
         (tmp_path / "bundle/bundle.yaml").write_text("x")
         with tarfile.open(tmp_path / "b.tar", "w") as tar:
             tar.add(tmp_path / "bundle", "bundle")
-        files = TarFiles(tmp_path / "b.tar")
+        files = tar_files(tmp_path / "b.tar")
     layout = FilesLayout(files)
     images = layout.images()
     assert [(str(x.name), x.digest, x.size_bytes) for x in images] == [tuple(x.values()) for x in entries]

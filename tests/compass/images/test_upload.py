@@ -1,16 +1,20 @@
 """Uploads over bad lines: nothing is lost, nothing is told twice, and every end is clear."""
 
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from compass.clock import system_clock
 from compass.digests import Digest, digest_of
 from compass.errors import CompassError, InvalidInput, StepFailed, Transient
 from compass.images.layout import Layout
 from compass.images.registry import Registry
+from compass.images.sessions import Sessions
 from compass.images.upload import upload
+from rehearsal.registry import SimulatedRegistry
 from tests.compass.images.proxy import Alter, Break, Rule, Say, Seen, proxy
 from tests.material.images import noise
 from tests.servers.registry import DockerRegistry
@@ -216,3 +220,126 @@ def test_every_error_of_an_upload_is_of_a_family(registry: DockerRegistry, layou
                 lambda seen, status=status: Say(status) if seen.method == "PUT" else None,
                 registry, layout, digest, f"upload/no{status}", patience_seconds=0,
             )  # fmt: skip
+
+
+# -- over the end of a process
+
+
+@pytest.fixture
+def sessions(tmp_path: Path) -> Callable[[], Sessions]:
+    """What a run knows of the uploads of those before it; each call is another run."""
+    return lambda: Sessions(tmp_path / "uploads", "registry", system_clock())
+
+
+class Killed(Exception):
+    """The run ends here."""
+
+
+def until(amount: int) -> Callable[[int], None]:
+    """End the run once so much was sent."""
+    told = 0
+
+    def tell(piece: int) -> None:
+        nonlocal told
+        told += piece
+        if told >= amount:
+            raise Killed
+
+    return tell
+
+
+def run(
+    registry: SimulatedRegistry | DockerRegistry, layout: Layout, digest: Digest, sessions: Sessions, **how: Any
+) -> tuple[int, list[int]]:
+    """Upload as one run does; return the bytes sent, and what the progress was told."""
+    told = Told()
+    with plain(registry.host) as door, sessions.record("a/b", digest) as record:
+        sent = upload(door, "a/b", digest, layout, record=record, **{"told": told, **how})
+    return sent, told.amounts
+
+
+@pytest.fixture
+def resumable(tmp_path: Path) -> Iterator[SimulatedRegistry]:
+    with SimulatedRegistry(tmp_path / "registry", resumable=True) as registry:
+        yield registry
+
+
+def test_the_run_after_one_that_was_killed_sends_the_rest_alone(
+    resumable: SimulatedRegistry, layout: Layout, digest: Digest, sessions: Callable[[], Sessions], tmp_path: Path
+) -> None:
+    with pytest.raises(Killed):
+        run(resumable, layout, digest, sessions(), told=until(3 << 20))
+    before = resumable.traffic.received_bytes
+    assert before > 0
+    sent, told = run(resumable, layout, digest, sessions())
+    size = layout.size(digest)
+    assert 0 < sent < size
+    assert resumable.traffic.received_bytes == size, "nothing was sent twice"
+    assert sum(told) == size, "what had arrived counts as done"
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_a_run_may_be_killed_again_and_again(
+    resumable: SimulatedRegistry, layout: Layout, sessions: Callable[[], Sessions]
+) -> None:
+    with layout.batch() as batch:
+        digest = batch.put(noise(40 << 20, "again"))
+    for _ in range(4):
+        with pytest.raises(Killed):
+            run(resumable, layout, digest, sessions(), told=until(resumable.traffic.received_bytes + (9 << 20)))
+    run(resumable, layout, digest, sessions())
+    assert resumable.traffic.received_bytes == layout.size(digest)
+
+
+def test_a_registry_that_forgets_a_broken_upload_gets_the_blob_anew(
+    registry: DockerRegistry, layout: Layout, digest: Digest, sessions: Callable[[], Sessions]
+) -> None:
+    with pytest.raises(Killed):
+        run(registry, layout, digest, sessions(), told=until(3 << 20))
+    sent, told = run(registry, layout, digest, sessions())
+    assert sent == sum(told) == layout.size(digest)
+    assert digest_of(registry.blob("a/b", digest)) == digest
+
+
+def test_a_blob_that_arrived_after_the_run_was_killed_is_not_sent(
+    resumable: SimulatedRegistry, layout: Layout, digest: Digest, sessions: Callable[[], Sessions]
+) -> None:
+    with sessions().record("a/b", digest) as record:
+        record.keep("/v2/a/b/blobs/uploads/1")
+    with plain(resumable.host) as door:
+        upload(door, "a/b", digest, layout, told=Told())
+    before = resumable.traffic.received_bytes
+    assert run(resumable, layout, digest, sessions()) == (0, [layout.size(digest)])
+    assert resumable.traffic.received_bytes == before
+
+
+@pytest.mark.parametrize("answer", [Say(404), Say(403), Say(400), Say(204), Say(204, {"Range": "0-99999999"})])
+def test_an_upload_of_an_earlier_run_that_cannot_go_on_begins_anew(
+    answer: Say, registry: DockerRegistry, layout: Layout, digest: Digest, sessions: Callable[[], Sessions]
+) -> None:
+    with sessions().record("a/b", digest) as record:
+        record.keep("/v2/a/b/blobs/uploads/long-ago")
+
+    def rule(seen: Seen) -> Say | None:
+        return answer if "long-ago" in seen.path else None
+
+    told = Told()
+    with proxy(registry.url, rule) as way, plain(way.host) as door, sessions().record("a/b", digest) as record:
+        sent = upload(door, "a/b", digest, layout, told=told, record=record)
+    assert sent == sum(told.amounts) == layout.size(digest)
+    assert digest_of(registry.blob("a/b", digest)) == digest
+
+
+def test_an_upload_that_holds_other_bytes_begins_anew(
+    resumable: SimulatedRegistry, layout: Layout, digest: Digest, sessions: Callable[[], Sessions]
+) -> None:
+    with layout.batch() as batch:
+        other = batch.put(noise(4 << 20, "another blob"))
+    with pytest.raises(Killed):
+        run(resumable, layout, other, sessions(), told=until(3 << 20))
+    with sessions().record("a/b", other) as record:
+        location = record.location
+    assert location
+    with sessions().record("a/b", digest) as record:
+        record.keep(location)
+    assert run(resumable, layout, digest, sessions())[0] == layout.size(digest)

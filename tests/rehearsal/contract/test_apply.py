@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.rehearsal.contract.cluster import JSON_PATCH, Json, Space, config_map, deployment, managers, said, service
@@ -143,6 +145,39 @@ def test_a_dry_run_predicts_and_leaves_nothing(space: Space) -> None:
     predicted = space.apply("deployments", applied(image="site/thing:v2"), "one", dryRun="All").json()
     assert predicted["metadata"]["generation"] == 2
     assert space.get("deployments", "web").json()["metadata"]["generation"] == before["metadata"]["generation"]
+
+
+def test_applying_another_value_is_dated_anew_and_an_update_is_not(space: Space) -> None:
+    applied = space.apply("configmaps", config_map("a"), "one").json()
+    updated = space.post("configmaps", config_map("u"), fieldManager="one").json()
+    time.sleep(1.1)  # times are whole seconds
+    applied_again = space.apply("configmaps", config_map("a", {"a": "2"}), "one").json()
+    updated_again = space.put("configmaps", config_map("u", {"a": "2"}), fieldManager="one").json()
+    assert dated(applied_again) > dated(applied)
+    assert dated(updated_again) == dated(updated)
+    assert dated(space.apply("configmaps", config_map("a", {"a": "2"}), "one").json()) == dated(applied_again)
+
+
+def dated(item: Json) -> str:
+    (entry,) = item["metadata"]["managedFields"]
+    return str(entry["time"])
+
+
+def test_applying_goes_by_the_state_that_is_named(space: Space) -> None:
+    made = space.apply("configmaps", config_map("c"), "one").json()["metadata"]
+    named = {"uid": made["uid"], "resourceVersion": made["resourceVersion"]}
+    assert space.apply("configmaps", config_map("c", {"a": "2"}, **named), "one").is_success
+    moved = said(space.apply("configmaps", config_map("c", {"a": "3"}, **named), "one", force="true"))
+    assert moved[:2] == (409, "Conflict")
+    assert "the object has been modified" in moved[2]
+    space.delete("configmaps", "c")
+    space.gone("configmaps", "c")
+    assert said(space.apply("configmaps", config_map("c", **named), "one")) == (
+        409, "Conflict",
+        'Operation cannot be fulfilled on configmaps "c": uid mismatch: the provided object specified uid '
+        f"{made['uid']}, and no existing object was found",
+    )  # fmt: skip
+    assert space.get("configmaps", "c").status_code == 404
 
 
 def test_cleared_managers_become_before_first_apply(space: Space) -> None:

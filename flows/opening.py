@@ -1,0 +1,66 @@
+"""A run looks at its cluster's windows when it begins: a schedule knows no freeze, and a worker may have been away."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from prefect import runtime
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.exceptions import Abort
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled, Scheduled
+
+from compass.clock import system_clock
+from compass.errors import Refused
+from compass.window.lateness import Decision, lateness
+from compass.window.openings import Calendar
+
+
+def keep_to_windows(cluster: str, calendar: Calendar, ignore_window: str = "") -> str:
+    """Come back only when a cluster may be changed now; return a line for its report, empty where nothing is to say.
+
+    A run of a deployment that is too early moves itself to the next opening, without a worker's slot, and one that
+    another run of its schedule replaces is cancelled; the reason is the message of its state.  ``ignore_window`` is
+    why the windows do not count this time.
+
+    Raises:
+        Refused: the cluster may not be changed now, and the run is of no deployment, so nobody would start it again.
+    """
+    if not calendar.windows and not calendar.freezes:
+        return ""
+    clock = system_clock()
+    now = clock.now()
+    decision = lateness(_meant_for(now), now, calendar)
+    log = get_run_logger()
+    if decision.action == "run":
+        log.info("%s: %s", cluster, decision.reason)
+        return ""
+    if ignore_window.strip():
+        line = f"{decision.reason}; begun all the same: {ignore_window.strip()}"
+        log.warning("%s: %s", cluster, line)
+        return line
+    if not runtime.deployment.id:
+        raise Refused("change cluster", cluster, found=decision.reason, do="wait, or pass ignore_window with a reason")
+    log.info("%s: %s", cluster, decision.reason)
+    _leave(_state(decision))
+    raise Abort(decision.reason)
+
+
+def _meant_for(now: datetime) -> datetime:
+    """Return when the run was to begin, which stays when it is moved."""
+    meant = runtime.flow_run.scheduled_start_time
+    return datetime.fromtimestamp(meant.timestamp(), UTC) if meant else now
+
+
+def _state(decision: Decision) -> State[None]:
+    if decision.action == "wait" and decision.until:
+        return Scheduled(scheduled_time=decision.until, message=decision.reason)
+    return Cancelled(name="Skipped", message=decision.reason)
+
+
+def _leave(state: State[None]) -> None:
+    # Returned from a flow, such a state would count as its end, or as a crash; it is set against the rules instead,
+    # and the flow ends without proposing another one.
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(runtime.flow_run.id, state, force=True)

@@ -1,0 +1,71 @@
+"""``plan --save FILE`` and ``upgrade --plan FILE``: the plan that is done is the one that was looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from compass import __version__
+from compass.change.plan import Plan
+from compass.change.saved import SavedPlan, parse_saved, refuse_moved, refuse_other
+from compass.clock import iso
+from compass.documents import read_text
+from compass.errors import CompassError, Refused
+from compass.job import Choices, Job
+from compass.steps.prepare import Prepared
+from compass.steps.record import last_record, who
+from compass.steps.workplace import Target, Workplace
+from compass.store import write_file
+
+LEAVE = ("allow_data_loss", "force_conflicts", "recreate", "keep_obsolete", "prune")
+Answers = Sequence[tuple[Target, Plan | CompassError]]
+
+
+def save_plan(place: Workplace, path: Path, prepared: Prepared, answers: Answers) -> None:
+    """Write the plans of all clusters to a file, which only its owner may read.
+
+    Raises:
+        Refused: a cluster could not be planned.
+    """
+    plans = []
+    for target, answer in answers:
+        if isinstance(answer, CompassError):
+            raise Refused("save plan", path, found=f"cluster {target.name} cannot be planned: {answer}",
+                          expected="a plan of every cluster", do="leave it out with --cluster")  # fmt: skip
+        plans.append(answer)
+    saved = SavedPlan(
+        made=iso(place.clock.now()), by=who(place.environ), tool=__version__, bundle=prepared.name,
+        version=prepared.version, digest=prepared.digest, registry=place.registry_place.host,
+        leave=_leave(place.job.choices), clusters=tuple(plans), digests={x.cluster: str(x.digest) for x in plans},
+    )  # fmt: skip
+    write_file(path.absolute(), saved.model_dump_json(indent=1).encode())
+
+
+def read_plan(job: Job, path: Path) -> tuple[SavedPlan, Job]:
+    """Return a saved plan, and the job with the leave that was given when it was made.
+
+    Raises:
+        InvalidInput: it is no saved plan, or more leave is given now.
+    """
+    saved = parse_saved(read_text(path, "plan").encode(), str(path))
+    refuse_other(saved, saved.digest, saved.registry, _leave(job.choices))
+    choices = job.choices.model_copy(update=saved.leave)
+    return saved, job.model_copy(update={"choices": choices})
+
+
+def refuse_unplanned(place: Workplace, saved: SavedPlan, prepared: Prepared, answers: Answers) -> None:
+    """Check that what would be done now is what the saved plan says, or the rest of it after an interrupted run.
+
+    Raises:
+        Refused: the bundle or the registry is another, or a cluster has moved since.
+    """
+    refuse_other(saved, prepared.digest, place.registry_place.host, {})
+    for target, answer in answers:
+        if isinstance(answer, Plan):
+            last = last_record(place, target)
+            is_interrupted = last is not None and last.is_interrupted and last.digest == prepared.digest
+            refuse_moved(saved, answer, is_interrupted=is_interrupted)
+
+
+def _leave(choices: Choices) -> dict[str, bool]:
+    return {name: bool(getattr(choices, name)) for name in LEAVE}

@@ -1,0 +1,72 @@
+"""Verb ``remove``: delete what the new version no longer has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from compass.change.plan import Plan
+from compass.errors import EXIT_DIFFERENT, EXIT_DONE, InvalidInput, exit_status
+from compass.job import Job
+from compass.steps.clusters import ask_each
+from compass.steps.plan import make_removal_plan
+from compass.steps.prepare import prepare
+from compass.steps.workplace import Target, Workplace
+from flows import engine
+from flows.screen import Screen
+from flows.verbs.consent import confirm, stop_on_shared
+from flows.verbs.plan import show_plans
+
+
+def remove(place: Workplace, screen: Screen, *, yes: bool, dry_run: bool) -> int:
+    """Show what would be removed, ask, and run ``remove-components`` on the control cluster."""
+    prepared = prepare(place)
+    holders = [x for x in place.targets if x.role == "control"]
+    if not holders:
+        raise InvalidInput("remove", ", ".join(x.name for x in place.targets), found="no control cluster",
+                           expected="the cluster that holds Releases")  # fmt: skip
+    answers = [
+        (target, x)
+        for target, x in ask_each(place, lambda t: make_removal_plan(place, t, prepared))
+        if target in holders
+    ]
+    stop_on_shared(answers)
+    plans = [(target, x) for target, x in answers if isinstance(x, Plan)]
+    acting = any(x.acting for _, x in plans)
+    if dry_run or not acting:
+        show_plans(screen, answers)
+        return EXIT_DIFFERENT if acting else EXIT_DONE
+    if screen.output == "text":
+        show_plans(screen, answers)
+    confirm(screen, f"remove {sum(len(x.acting) for _, x in plans)} Releases", yes=yes)
+    return _run_removals(place.job, screen, [target for target, _ in plans])
+
+
+def _run_removals(job: Job, screen: Screen, targets: Sequence[Target]) -> int:
+    engine.set_up()
+    screen.tell("starting Prefect (some seconds)")
+    from flows.remove import remove_components
+    from tasks.watching import watch
+
+    reports: list[dict[str, Any]] = []
+    status = EXIT_DONE
+    with screen.progress() as make, engine.on_this_machine(), engine.stops_on_signal(screen.tell) as stopped:
+        watch(make)
+        for target in targets:
+            try:
+                report = remove_components(job.bundle, target.name, job.where, job.choices)
+                reports.append(report.model_dump(mode="json"))
+            except Exception as error:  # noqa: BLE001  (whatever it was, it ends in one line)
+                known = engine.as_known(error, f"cluster {target.name}")
+                screen.fail(str(known))
+                status = stopped() or exit_status(known)
+        watch(None)
+    screen.result(reports, lambda: _show_removed(screen, reports))
+    return status
+
+
+def _show_removed(screen: Screen, reports: Sequence[dict[str, Any]]) -> None:
+    for report in reports:
+        for step in report["steps"]:
+            for line in step["lines"]:
+                screen.say(line)

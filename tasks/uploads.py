@@ -1,0 +1,153 @@
+"""At most so many uploads to one registry by a whole site: a global concurrency limit of the Prefect server.
+
+A lease is given for a minute and renewed while its upload goes on, so that a run that dies frees its slots by itself
+(Prefect's server looks for leases that have run out every 15 seconds).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL
+
+from compass.clock import Clock
+from compass.images.slots import Slots, Turns
+from compass.steps import images as core
+from compass.steps.workplace import Workplace
+
+LEASE_SECONDS = 60.0  # the shortest that a server gives
+RENEWED_EVERY_SECONDS = 20.0
+LONGEST_PAUSE_SECONDS = 5.0
+ANSWER_SECONDS = 10.0
+# A server that lost its leases, as one that keeps them in memory does when it is restarted, never frees their slots.
+LONGEST_WAIT_SECONDS = 900.0
+TAKEN = 423
+
+
+@contextmanager
+def upload_slots(place: Workplace, log: Callable[[str], None]) -> Iterator[Slots]:
+    """Give the limit of uploads to the site registry: this machine's, and the Prefect server's where there is one."""
+    here = core.upload_slots(place)
+    if not PREFECT_API_URL.value():  # only Prefect's own local server, which no other machine knows of
+        yield here
+        return
+    name = limit_name(place.registry.host)
+    with get_client(httpx_settings={"timeout": ANSWER_SECONDS}, sync_client=True) as client:
+        slots = SiteSlots(client, name, place.job.choices.registry_uploads, here, place.clock, log)
+        try:
+            yield slots
+        finally:
+            slots.close()
+
+
+def limit_name(host: str) -> str:
+    """Return what the limit of uploads to a registry is called on the Prefect server."""
+    return f"compass-upgrade-uploads-{host}"
+
+
+class SiteSlots:
+    """Slots of a global concurrency limit, each held beside one of this machine.
+
+    The limit is made with ``count`` slots where it is absent; one that is there is its operator's and stays as it is.
+    A server that is away, or has no free slot for LONGEST_WAIT_SECONDS, is asked no more: this machine's limit is
+    kept then, and ``log`` is told.
+    """
+
+    def __init__(
+        self, client: SyncPrefectClient, name: str, count: int, here: Slots, clock: Clock, log: Callable[[str], None]
+    ) -> None:
+        self._client, self._name, self._count, self._here = client, name, count, here
+        self._clock, self._log = clock, log
+        self._turns = Turns(1)
+        self._leases: set[UUID] = set()
+        self._is_known = self._is_given_up = False
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._renewing = threading.Thread(target=self._renew, name="upload leases", daemon=True)
+        self._renewing.start()
+
+    def close(self) -> None:
+        """Renew no lease any more; those still held run out."""
+        self._closed.set()
+        self._renewing.join()
+
+    @contextmanager
+    def hold(self, check: Callable[[], None]) -> Iterator[None]:
+        """Wait for a slot and hold it during the block; ``check`` is called while waiting and may raise to give up."""
+        with self._here.hold(check):
+            lease = self._acquire(check)
+            try:
+                yield
+            finally:
+                self._release(lease)
+
+    def _acquire(self, check: Callable[[], None]) -> UUID | None:
+        """Return a lease; ``None`` where the server gives none to anybody."""
+        with self._turns.take(check):  # one of our threads asks for all that wait
+            began = self._clock.monotonic()
+            while not self._is_given_up:
+                check()
+                pause = LONGEST_PAUSE_SECONDS
+                try:
+                    return self._ask()
+                except PrefectHTTPStatusError as error:
+                    if error.response.status_code != TAKEN:
+                        self._give_up(f"answered {error.response.status_code}")
+                    pause = float(error.response.headers.get("Retry-After", pause))
+                except Exception as error:  # noqa: BLE001  (whatever ails the server, the upload goes on)
+                    self._give_up(f"did not answer ({type(error).__name__})")
+                if self._clock.monotonic() - began > LONGEST_WAIT_SECONDS:
+                    self._give_up(f"had no free slot for {LONGEST_WAIT_SECONDS:.0f} s")
+                if not self._is_given_up:
+                    self._clock.sleep(min(pause, LONGEST_PAUSE_SECONDS))
+        return None
+
+    def _ask(self) -> UUID | None:
+        if not self._is_known:
+            self._make()
+            self._is_known = True
+        answer = self._client.increment_concurrency_slots_with_lease(
+            names=[self._name], slots=1, mode="concurrency", lease_duration=LEASE_SECONDS
+        ).json()
+        if not answer["limits"]:  # an operator has deleted it meanwhile
+            return None
+        lease = UUID(answer["lease_id"])
+        with self._lock:
+            self._leases.add(lease)
+        return lease
+
+    def _make(self) -> None:
+        try:
+            self._client.read_global_concurrency_limit_by_name(self._name)
+        except ObjectNotFound:
+            with suppress(ObjectAlreadyExists):  # another run was faster
+                self._client.create_global_concurrency_limit(
+                    GlobalConcurrencyLimitCreate(name=self._name, limit=self._count)
+                )
+
+    def _give_up(self, what: str) -> None:
+        self._is_given_up = True
+        self._log(f"the Prefect server {what}: uploads are limited on this machine only; "
+                  f"see prefect gcl inspect {self._name}")  # fmt: skip
+
+    def _release(self, lease: UUID | None) -> None:
+        if lease is None:
+            return
+        with self._lock:
+            self._leases.discard(lease)
+        with suppress(Exception):  # it runs out by itself
+            self._client.release_concurrency_slots_with_lease(lease_id=lease)
+
+    def _renew(self) -> None:
+        while not self._closed.wait(RENEWED_EVERY_SECONDS):
+            with self._lock:
+                leases = list(self._leases)
+            for lease in leases:
+                with suppress(Exception):  # the upload goes on, a slot is taken by somebody else at worst
+                    self._client.renew_concurrency_lease(lease_id=lease, lease_duration=LEASE_SECONDS)
