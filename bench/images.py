@@ -26,7 +26,7 @@ from pathlib import Path
 
 from bench.archives import Archive, unpacked_bytes, write_archives
 from bench.measuring import cores, run, say, timed
-from bench.ways import COMPASS, Absent, Compass, Way, crane, curl, docker, skopeo
+from bench.ways import COMPASS, Absent, Compass, Way, crane, curl, docker, installed, skopeo
 from tests.material.bundles import legacy_bundle
 from tests.servers.assets import Assets, ensure, find
 from tests.servers.registry import DockerRegistry
@@ -85,7 +85,7 @@ def main() -> int:
         say(f"{len(archives)} archives of {size / MB:.0f} MB, {unpacked / MB:.0f} MB unpacked; {cores()} cores")
         packed, share = folder / "bundle.tar", 0.0
         if {"curl", "packed"} & set(given.only):
-            seconds, _ = timed(lambda: run([COMPASS, "pack", bundle, "-o", packed]))
+            seconds, _ = timed(lambda: run([COMPASS, "pack", bundle, "-o", packed], installed()))
             share = packed.stat().st_size / size
             say(f"packed in {seconds:.1f} s: {packed.stat().st_size / MB:.0f} MB")
         measured = {name: Measured(way) for name, way in possible(given.only, archives, bundle, packed, folder)}

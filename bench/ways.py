@@ -151,6 +151,11 @@ def crane(archives: Sequence[Archive], folder: Path) -> Way:
     return Unzipping(archives, f"gunzip + crane {version} push", [program, "push", "--insecure"], "", "", folder)
 
 
+def installed() -> dict[str, str]:
+    """Return an environment in which our modules are compiled once, as where they are installed."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+
+
 @dataclass
 class Compass:
     """This tool: ``compass-upgrade load`` of a bundle."""
@@ -171,7 +176,7 @@ class Compass:
     def load(self, host: str) -> int:
         """Bring every image to the registry."""
         where = ["--registry", f"http://{host}", "--state-dir", str(self._state)]
-        return run([COMPASS, "load", self.bundle, *where, "--quiet"])
+        return run([COMPASS, "load", self.bundle, *where, "--quiet"], installed())
 
 
 @dataclass

@@ -89,7 +89,7 @@ class SiteSlots:
 
     def _acquire(self, check: Callable[[], None]) -> UUID | None:
         """Return a lease; ``None`` where the server gives none to anybody."""
-        with self._turns.take(check):  # one of our threads asks for all that wait
+        with self._turns.take(1, check):  # one of our threads asks for all that wait
             began = self._clock.monotonic()
             while not self._is_given_up:
                 check()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from compass.digests import Digest
@@ -16,18 +16,15 @@ from compass.images.manifests import Tree, read_tree
 from compass.images.model import BlobSource, StoredImage
 from compass.images.registry import Registry
 from compass.images.relied import NO_BASE, Base, Origins
-from compass.images.sessions import Record, Sessions
-from compass.images.slots import NoLimit, Slots, Turns
+from compass.images.sending import Sender
+from compass.images.sessions import Sessions
+from compass.images.slots import NoLimit, Slots
 from compass.images.together import together
-from compass.images.upload import upload
 from compass.names import ImageName
 from compass.progress import Progress
 
 STEP = "load images"
 CONCURRENCY = 8
-# More bodies at a time are not faster, and each that is half sent when a run is killed may have to be sent again:
-# distribution's registry forgets an upload whose last answer was lost.
-SENDING = 2
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,10 @@ def load(
     pending = _pending(images, source, registry, exact=exact)
     progress.begin(STEP, sum(_size(x) for x in pending), "bytes")
     with ThreadPoolExecutor(max_workers=concurrency) as pool:
-        run = _Run(registry, source, progress, slots or NoLimit(), sessions, Origins(base, registry))
+        sizes = {digest: size for x in pending for digest, size in x.tree.blob_sizes().items()}
+        told = partial(progress.advance, STEP)
+        sender = Sender(registry, source, slots or NoLimit(), sessions, sum(sizes.values()), told)
+        run = _Run(registry, sizes, sender, progress, Origins(base, registry))
         together(pool, run.look, pending, run.stop)
         absent = [x for x in pending if x.there is None]
         _find_base(pool, run.origins, absent, run.stop)
@@ -179,18 +179,10 @@ class _Run:
     """What the threads of one load share."""
 
     def __init__(
-        self,
-        registry: Registry,
-        source: BlobSource,
-        progress: Progress,
-        slots: Slots,
-        sessions: Sessions | None,
-        origins: Origins,
+        self, registry: Registry, sizes: Mapping[Digest, int], sender: Sender, progress: Progress, origins: Origins
     ) -> None:
-        self._registry, self._source, self._progress = registry, source, progress
-        self._slots, self._sessions, self.origins = slots, sessions, origins
-        self._turns = Turns(SENDING)
-        self.stop = threading.Event()
+        self._registry, self._sizes, self._sender, self._progress = registry, sizes, sender, progress
+        self.origins, self.stop = origins, sender.stop
 
     def look(self, pending: _Pending) -> None:
         """Find out whether the tag is there."""
@@ -200,9 +192,8 @@ class _Run:
 
     def blob(self, digest: Digest, users: list[_Pending]) -> None:
         """Bring one blob to every repository that needs it: sent at most once, taken over from there by the others."""
-        size = self._source.size(digest)
         repositories = list(dict.fromkeys(x.repository for x in users))
-        having = [x for x in repositories if self._has(x, digest)]
+        having = [x for x in repositories if self._sender.has(x, digest)]
         origin = having[0] if having else self.origins.of(digest)
         told = 0
         for repository in repositories:
@@ -212,51 +203,11 @@ class _Run:
             if location and digest in self.origins.base.blobs:
                 self.origins.refuse_upload(repository, digest, location, origin)
             if not origin or location:
-                done, sent = self._send(repository, digest, location)
-                told += done
-                next(x for x in users if x.repository == repository).sent[digest] = sent
+                sent = self._sender.send(repository, digest, location)
+                told += sent.done
+                next(x for x in users if x.repository == repository).sent[digest] = sent.over_the_wire
             origin = origin or repository
-        self._progress.advance(STEP, size * len(users) - told)
-
-    def _has(self, repository: str, digest: Digest) -> bool:
-        """Tell whether a repository has a blob; what an earlier run remembers of sending it there is forgotten then."""
-        has = self._registry.head_blob(repository, digest)
-        if has and self._sessions:
-            self._sessions.forget(repository, digest)
-        return has
-
-    def _send(self, repository: str, digest: Digest, location: str | None) -> tuple[int, int]:
-        """Upload a blob; return how many bytes the progress was told of, and how many went over the wire."""
-        count, size = 0, self._source.size(digest)
-        end_turn: Callable[[], None] = self._go_on
-
-        @contextmanager
-        def sending() -> Iterator[None]:
-            nonlocal end_turn
-            with self._turns.take(self._go_on) as end_turn, self._slots.hold(self._go_on):
-                yield
-
-        def tell(amount: int) -> None:
-            nonlocal count
-            self._go_on()
-            count += amount
-            self._progress.advance(STEP, amount)
-            if count == size:
-                end_turn()
-
-        with self._record(repository, digest) as record:
-            sent = upload(
-                self._registry, repository, digest, self._source,
-                told=tell, location=location, record=record, sending=sending,
-            )  # fmt: skip
-        return count, sent
-
-    def _record(self, repository: str, digest: Digest) -> AbstractContextManager[Record]:
-        return self._sessions.record(repository, digest) if self._sessions else nullcontext(Record())
-
-    def _go_on(self) -> None:
-        if self.stop.is_set():
-            raise _Stopped
+        self._progress.advance(STEP, self._sizes[digest] * len(users) - told)
 
     def tag(self, pending: _Pending) -> None:
         """Store the manifests of an image, its tag last, and read that back."""
@@ -270,10 +221,6 @@ class _Run:
             said = f"tag points to {found.digest}" if found else "no such tag"
             raise StepFailed("read back", pending.target, found=said, expected=pending.tree.digest)
         pending.there = found.digest
-
-
-class _Stopped(Exception):
-    """Another part of the load failed."""
 
 
 def _once(images: Iterable[StoredImage]) -> list[StoredImage]:

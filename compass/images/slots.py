@@ -39,22 +39,35 @@ class NoLimit:
 
 
 class Turns:
-    """Who of one run's threads may send a body now; waiting for the registry's answer to one takes no turn."""
+    """Whose turn it is among the threads of one run: those who have one together weigh no more than ``most``.
 
-    def __init__(self, count: int) -> None:
-        self._free = threading.Semaphore(count)
+    Somebody who weighs more than that has it alone.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._weight = self._holders = 0
+        self._changed = threading.Condition()
 
     @contextlib.contextmanager
-    def take(self, check: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    def take(self, weight: int, check: Callable[[], None]) -> Iterator[Callable[[], None]]:
         """Wait for a turn; give what ends it before the block does.  ``check`` is as in ``Slots.hold``."""
-        while not self._free.acquire(timeout=LONGEST_PAUSE_SECONDS):
-            check()
-        ended = threading.Event()
+        with self._changed:
+            while self._holders and self._weight + weight > self._most:
+                check()
+                self._changed.wait(LONGEST_PAUSE_SECONDS)
+            self._holders += 1
+            self._weight += weight
+        ended = False
 
         def end() -> None:
-            if not ended.is_set():
-                ended.set()
-                self._free.release()
+            nonlocal ended
+            with self._changed:
+                if not ended:
+                    ended = True
+                    self._holders -= 1
+                    self._weight -= weight
+                    self._changed.notify_all()
 
         try:
             yield end

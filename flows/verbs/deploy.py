@@ -96,8 +96,8 @@ def _show(screen: Screen, planned: Sequence[Change], *, check: bool) -> None:
         if change.kept:
             screen.say(f"left as an operator set it: {change.name}: {change.kept}")
     counts = Counter(x.action for x in planned)
-    said = {x: f"to {x}" for x in past} if check else past
-    screen.say(", ".join(f"{counts[x]} {said.get(x, x)}" for x in ("create", "update", "delete", "unchanged")), "bold")
+    ends = {x: f"to {x}" for x in past} if check else past
+    screen.say(", ".join(f"{counts[x]} {ends.get(x, x)}" for x in ("create", "update", "delete", "unchanged")), "bold")
 
 
 def _json(change: Change) -> dict[str, Any]:

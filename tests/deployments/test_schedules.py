@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import sys
-import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
-from pathlib import Path
-from typing import Any
 from zoneinfo import available_timezones
 
-import httpx
 import pytest
 from prefect.client.schemas.schedules import RRuleSchedule as ClientSchedule
 from prefect.server.schemas.schedules import RRuleSchedule
@@ -25,7 +18,7 @@ from compass.window.model import Window
 from compass.window.openings import Calendar
 from compass.window.schedule import MAX_TEXT, Schedule, prefect_schedules
 from tests.compass.window.rules import changes_of_the_clock, random_windows
-from tests.servers.process import Server, free_port
+from tests.deployments.prefect_api import asked
 
 LAST = datetime(2036, 12, 1, tzinfo=UTC)
 
@@ -148,43 +141,6 @@ def test_prefect_takes_every_zone_that_a_window_may_have() -> None:
     assert accepted > 300
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prefect server of its own, with no worker: runs are scheduled, and none is started."""
-    folder = tmp_path_factory.mktemp("prefect")
-    port = free_port()
-    address = f"http://127.0.0.1:{port}/api"
-    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    environ = {
-        **kept, "HOME": str(folder), "PREFECT_HOME": str(folder / "home"), "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
-    }  # fmt: skip
-    words = [str(Path(sys.executable).parent / "prefect"), "server", "start", "--port", str(port), "--no-ui"]
-    server = Server("prefect server", words, folder / "server.log", env=environ)
-    try:
-        server.wait_ready(lambda: _answers(f"{address}/health"), 120)
-        yield address
-    finally:
-        server.stop(5)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).is_success
-    except httpx.HTTPError:
-        return False
-
-
-def _asked(url: str, **body: Any) -> Any:
-    """Return the server's answer; 503 means that its database is busy, and ask again."""
-    for _ in range(20):
-        answer = httpx.post(url, json=body, timeout=60)
-        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-            break
-        time.sleep(0.5)
-    return answer.raise_for_status().json()
-
-
 @pytest.mark.prefect
 def test_a_real_server_schedules_the_runs_of_windows_at_their_openings(api: str) -> None:
     """Through its API, its database and its checks, over a year with every change of the clock."""
@@ -198,15 +154,15 @@ def test_a_real_server_schedules_the_runs_of_windows_at_their_openings(api: str)
         ),
         *random_windows(17, 20),
     ]
-    flow = _asked(f"{api}/flows/", name="upgrade-cluster")["id"]
+    flow = asked(f"{api}/flows/", name="upgrade-cluster")["id"]
     for number, found in enumerate(windows):
         starts = list(islice(takewhile(lambda x: x <= until, found.starts(since)), 150))
         end = starts[-1] if starts else until
         schedules = [{"schedule": x.model_dump(), "active": True} for x in prefect_schedules(found)]
-        made = _asked(f"{api}/deployments/", name=f"cluster-{number}", flow_id=flow, schedules=schedules)
+        made = asked(f"{api}/deployments/", name=f"cluster-{number}", flow_id=flow, schedules=schedules)
         sent = {x["schedule"]["rrule"] for x in made["schedules"]}
         assert sent == {x.rrule for x in prefect_schedules(found)}, "the server leaves the text as it is"
         times = {"start_time": since.isoformat(), "end_time": end.isoformat()}
-        _asked(f"{api}/deployments/{made['id']}/schedule", **times, min_runs=200, max_runs=200)
-        runs = _asked(f"{api}/flow_runs/filter", deployments={"id": {"any_": [made["id"]]}}, limit=200)
+        asked(f"{api}/deployments/{made['id']}/schedule", **times, min_runs=200, max_runs=200)
+        runs = asked(f"{api}/flow_runs/filter", deployments={"id": {"any_": [made["id"]]}}, limit=200)
         assert sorted(datetime.fromisoformat(x["expected_start_time"]) for x in runs) == starts, found

@@ -169,15 +169,24 @@ def test_runs_meet_in_the_users_cache_by_registry(tmp_path: Path) -> None:
 
 def test_a_turn_ends_when_the_body_is_sent_or_the_block_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 0.01)
-    turns = Turns(1)
-    with turns.take(never) as end:
-        with pytest.raises(TimeoutError), turns.take(_give_up):
+    turns = Turns(10)
+    with turns.take(10, never) as end:
+        with pytest.raises(TimeoutError), turns.take(1, _give_up):
             pass
         end()
         end()
-        with turns.take(_give_up), pytest.raises(TimeoutError), turns.take(_give_up):
+        with turns.take(4, _give_up), turns.take(6, _give_up), pytest.raises(TimeoutError), turns.take(1, _give_up):
             pass
-    with turns.take(_give_up):
+    with turns.take(10, _give_up):
+        pass
+
+
+def test_who_weighs_more_than_is_allowed_has_its_turn_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 0.01)
+    turns = Turns(10)
+    with turns.take(1000, _give_up), pytest.raises(TimeoutError), turns.take(0, _give_up):
+        pass
+    with turns.take(1, _give_up), pytest.raises(TimeoutError), turns.take(1000, _give_up):
         pass
 
 
@@ -188,8 +197,13 @@ def _give_up() -> None:
 def test_no_slot_is_inherited_by_what_a_run_starts(tmp_path: Path) -> None:
     with here(tmp_path).hold(never):
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"], close_fds=False)
+    end = time.monotonic() + 10  # a child holds its parent's files until its program has begun
+
+    def check() -> None:
+        assert time.monotonic() < end
+
     try:
-        with here(tmp_path).hold(_give_up):
+        with here(tmp_path).hold(check):
             assert child.poll() is None
     finally:
         os.kill(child.pid, signal.SIGKILL)

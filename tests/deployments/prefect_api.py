@@ -1,0 +1,63 @@
+"""A real Prefect server, and questions to its API."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.servers.process import Server, free_port
+
+BIN = Path(sys.executable).parent
+
+
+def environ_of(folder: Path, address: str) -> dict[str, str]:
+    """Return the whole environment of a process that speaks to a server and keeps what it writes in ``folder``."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    return {
+        **kept, "HOME": str(folder), "PREFECT_HOME": str(folder / "home"), "PREFECT_API_URL": address,
+        "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PYTHONUNBUFFERED": "1",
+    }  # fmt: skip
+
+
+@contextmanager
+def prefect_server(folder: Path, *, schedules: bool) -> Iterator[str]:
+    """Start a server; with ``schedules`` it plans runs by itself.  Gives the address of its API."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/api"
+    environ = environ_of(folder, address) | {"PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": str(schedules).lower()}
+    words = [str(BIN / "prefect"), "server", "start", "--port", str(port), "--no-ui"]
+    server = Server("prefect server", words, folder / "server.log", env=environ)
+    try:
+        server.wait_ready(lambda: _answers(f"{address}/health"), 120)
+        yield address
+    finally:
+        server.stop(5)
+
+
+def asked(url: str, **body: Any) -> Any:
+    """Return the server's answer; 503, or no answer to a question, means that its database is busy, and ask again."""
+    for _ in range(20):
+        try:
+            answer = httpx.post(url, json=body, timeout=60)
+        except httpx.ReadTimeout:
+            if not url.endswith("/filter"):
+                raise
+            continue
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            return answer.raise_for_status().json()
+        time.sleep(0.5)
+    raise TimeoutError(f"{url} is busy")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.HTTPError:
+        return False
