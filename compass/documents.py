@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any, TypeVar
@@ -164,9 +165,11 @@ def read_text(path: Path, what: str) -> str:
         InvalidInput: it is absent, unreadable, too large or no UTF-8.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:  # a pipe or a device says nothing of its size
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
             raise InvalidInput(f"read {what}", path, found="too large", expected=f"at most {MAX_BYTES} bytes")
-        return path.read_text(encoding="utf-8")
+        return io.StringIO(data.decode("utf-8"), newline=None).read()
     except OSError as error:
         raise InvalidInput(f"read {what}", path, found=error.strerror or str(error)) from None
     except UnicodeDecodeError:

@@ -13,10 +13,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from compass.digests import CHUNK_BYTES
 from compass.errors import CompassError, InvalidInput, StepFailed, Transient
-from compass.store import folder_aside, private_folder
+from compass.store import folder_aside, private_folder, write_file
 
 
 def is_remote(text: str) -> bool:
@@ -36,12 +37,17 @@ def copy_out(folder: Path, names: Iterable[str], store: str, name: str, last: st
     """
     files, root = _open(store)
     target = f"{root.rstrip('/')}/{name}"
+    is_local = isinstance(files, LocalFileSystem)
     try:
         for each in [*(x for x in names if x != last), last]:
             path = f"{target}/{each}"
-            files.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
+            if not is_local:
+                files.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
             expected = _digest((folder / each).open("rb"))
-            files.put_file(str(folder / each), path)
+            if is_local:  # fsspec makes folders and files that all may read
+                write_file(Path(path), (folder / each).read_bytes())
+            else:
+                files.put_file(str(folder / each), path)
             found = _digest(files.open(path, "rb"))
             if found != expected:
                 raise StepFailed("copy to", f"{store}/{name}/{each}", found=f"sha256 {found}", expected=expected)
@@ -83,6 +89,8 @@ def _open(address: str) -> tuple[Any, str]:
     if parts.password:
         raise InvalidInput("open store", f"{parts.scheme}://***@{parts.hostname}", found="a password in its address",
                            do="give it by the environment or fsspec's configuration")  # fmt: skip
+    if not parts.netloc and not parts.path.strip("/"):
+        raise InvalidInput("open store", address, found="no path", expected="kind://place/folder")
     try:
         files, root = fsspec.core.url_to_fs(address)
     except (ImportError, ValueError) as error:

@@ -96,7 +96,8 @@ def disk_error(did: str, path: Path, error: OSError, do: str = ELSEWHERE) -> Com
     """Return what an operating system's error means to us; ``do`` helps against a full disk."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Refused(did, path, found="the disk is full", do=do)
-    return StepFailed(did, path, found=error.strerror or str(error))
+    # A limit on the size of files is met like a full disk, but no space helps by itself.
+    return StepFailed(did, path, found=error.strerror or str(error), do=do if error.errno == errno.EFBIG else "")
 
 
 def free_bytes(path: Path) -> int:

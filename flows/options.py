@@ -102,9 +102,12 @@ class Options:
             InvalidInput: an option has no sense.
         """
         for name in ("timeout", "parallel", "registry_concurrency", "registry_uploads"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:  # not a number is not more either
                 raise InvalidInput("read option", f"--{name.replace('_', '-')}", found=str(getattr(self, name)),
                                    expected="more than 0")  # fmt: skip
+        for name in ("patience", "keep"):
+            if not getattr(self, name) >= 0:
+                raise InvalidInput("read option", f"--{name}", found=str(getattr(self, name)), expected="0 or more")
         if self.context and not self.kubeconfig and not self.site:
             raise InvalidInput("read option", "--context", found="no kubeconfig", do="pass --kubeconfig too")
         return Job(
@@ -116,7 +119,7 @@ class Options:
             ),
             choices=Choices(
                 values=_pairs(self.set_), **asdict(leave), rollback=self.rollback,
-                keep_backups=max(self.keep, 0), backup_store=self.backup_to, key=_absolute(self.key) or "",
+                keep_backups=self.keep, backup_store=self.backup_to, key=_absolute(self.key) or "",
                 exact_images=self.exact,
                 timeout_seconds=self.timeout, patience_seconds=self.patience,
                 registry_concurrency=min(self.registry_concurrency, 64),

@@ -12,6 +12,7 @@ from compass.cluster.lock import ClusterLock
 from compass.errors import Refused, StepFailed
 from compass.job import Choices, Job, Where
 from compass.report import ClusterReport, Journal, run_name
+from compass.steps.backup import BEFORE_RESTORE
 from compass.steps.lock import locked
 from compass.steps.restore import Selection
 from compass.steps.workplace import Target
@@ -77,7 +78,8 @@ def _steps(
     if not planned.acting:
         return False
     with journal.step("backup") as lines:
-        saved = backup.back_up(job, target, None, [x.ref for x in planned.changes], planned)
+        refs = [x.ref for x in planned.changes]
+        saved = backup.back_up(job, target, None, refs, planned, purpose=BEFORE_RESTORE, needed=folder)
         journal.backup = saved.folder
         lines.append(f"{saved.releases} Releases and {saved.objects} objects in {saved.folder}")
     with journal.step("restore") as lines:

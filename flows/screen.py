@@ -25,6 +25,14 @@ PLAIN_EVERY_SECONDS = 5.0
 WIDE = 4096
 
 
+_CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """Return a text without what would steer the terminal: much of it comes from clusters and files."""
+    return Text(text.translate(_CONTROL), style=style)
+
+
 class Screen:
     """Standard output for results, standard error for everything else."""
 
@@ -47,23 +55,23 @@ class Screen:
     def ask(self, question: str) -> bool:
         """Ask the person at the terminal; everything but yes is no."""
         self._bars.clear()
-        self.err.print(Text(f"{question}? [y/N] "), end="")
+        self.err.print(_plain(f"{question}? [y/N] "), end="")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line of a result."""
-        self.out.print(Text(text, style=style))
+        self.out.print(_plain(text, style))
 
     def tell(self, text: str, style: str = "") -> None:
         """Print a line that is no result, unless all shall be quiet."""
         if not self.quiet:
             self._bars.clear()
-            self.err.print(Text(text, style=style))
+            self.err.print(_plain(text, style))
 
     def fail(self, text: str) -> None:
         """Print why the verb failed, whatever the settings."""
         self._bars.clear()
-        self.err.print(Text(f"error: {text}", style="bold red"))
+        self.err.print(_plain(f"error: {text}", "bold red"))
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print a table of a result."""
@@ -71,7 +79,7 @@ class Screen:
         for name in head:
             shown.add_column(name, overflow="fold")
         for row in rows:
-            shown.add_row(*(Text(str(x)) for x in row))
+            shown.add_row(*(_plain(str(x)) for x in row))
         self.out.print(shown)
 
     @contextmanager
@@ -186,7 +194,7 @@ class LiveProgress:
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        self._bars.current().console.print(Text(text))
+        self._bars.current().console.print(_plain(text))
 
 
 class PlainProgress:

@@ -124,7 +124,7 @@ class _SiteRun:
             self._fail(target, planned)
             return
         shown = self.plan_digests.get(target.name)
-        if shown and shown != planned.digest:
+        if self.plan_digests and shown != planned.digest:
             error = Refused("upgrade cluster", target.name, found="it has moved since its plan was shown",
                             do="look at the new plan and start again")  # fmt: skip
             self._fail(target, error)

@@ -22,10 +22,12 @@ def back_up(
     refs: list[ObjectRef],
     plan: Plan | None = None,
     interrupted: Record | None = None,
+    purpose: str = core.BY_HAND,
+    needed: str = "",
 ) -> BackupResult:
     """Write and verify a backup of all Releases and of the named objects (``compass.steps.backup``)."""
     with workplace(job, target.name) as place:
-        result = core.back_up(place, target, prepared, refs, plan, interrupted)
+        result = core.back_up(place, target, prepared, refs, plan, interrupted, purpose, needed)
     line = f"{result.releases} Releases and {result.objects} objects backed up to {result.folder}"
     publish(f"backup-{target.name}", markdown.of_backup(result), line)
     return result

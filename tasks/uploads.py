@@ -14,7 +14,7 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from compass.clock import Clock
 from compass.images.slots import Slots, Turns
@@ -25,6 +25,7 @@ LEASE_SECONDS = 60.0  # the shortest that a server gives
 RENEWED_EVERY_SECONDS = 20.0
 LONGEST_PAUSE_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
+RETRIES = 1  # Prefect's own 5 would let an upload wait for minutes
 # A server that lost its leases, as one that keeps them in memory does when it is restarted, never frees their slots.
 LONGEST_WAIT_SECONDS = 900.0
 TAKEN = 423
@@ -75,7 +76,7 @@ class SiteSlots:
     def close(self) -> None:
         """Renew no lease any more; those still held run out."""
         self._closed.set()
-        self._renewing.join()
+        self._renewing.join(ANSWER_SECONDS)
 
     @contextmanager
     def hold(self, check: Callable[[], None]) -> Iterator[None]:
@@ -95,7 +96,8 @@ class SiteSlots:
                 check()
                 pause = LONGEST_PAUSE_SECONDS
                 try:
-                    return self._ask()
+                    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
+                        return self._ask()
                 except PrefectHTTPStatusError as error:
                     if error.response.status_code != TAKEN:
                         self._give_up(f"answered {error.response.status_code}")
@@ -141,7 +143,7 @@ class SiteSlots:
             return
         with self._lock:
             self._leases.discard(lease)
-        with suppress(Exception):  # it runs out by itself
+        with suppress(Exception), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # it runs out by itself
             self._client.release_concurrency_slots_with_lease(lease_id=lease)
 
     def _renew(self) -> None:

@@ -38,6 +38,8 @@ def put_back(saved: dict[str, Any], live: dict[str, Any], manager: str) -> dict[
 
 def is_back(saved: dict[str, Any], live: dict[str, Any], manager: str) -> bool:
     """Tell whether ``live`` is what ``put_back`` would make of it."""
+    if "deletionTimestamp" in live["metadata"] and "deletionTimestamp" not in saved["metadata"]:
+        return False  # it goes as soon as its finalizers let it
     return comparable(put_back(saved, live, manager)) == comparable(live)
 
 

@@ -10,6 +10,8 @@ from compass.change.plan import Change, Plan
 from compass.documents import Document, parse_document
 from compass.errors import InvalidInput, Refused
 
+LeaveName = Literal["allow_data_loss", "force_conflicts", "recreate", "keep_obsolete", "prune"]
+
 
 class SavedPlan(Document):
     """The plans of all clusters for one bundle; ``leave`` is what the upgrade may do, as it was given to ``plan``.
@@ -25,7 +27,7 @@ class SavedPlan(Document):
     version: str
     digest: str
     registry: str
-    leave: dict[str, bool]
+    leave: dict[LeaveName, bool]
     clusters: tuple[Plan, ...]
     digests: dict[str, str]
 
@@ -42,7 +44,7 @@ def parse_saved(data: bytes, where: str) -> SavedPlan:
     """
     try:
         document = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidInput("read plan", where, found="no JSON", expected="what plan --save wrote") from None
     saved = parse_document(SavedPlan, document, where)
     for plan in saved.clusters:
@@ -63,7 +65,8 @@ def refuse_other(saved: SavedPlan, bundle_digest: str, registry: str, leave: Map
         if found != expected:
             raise Refused("upgrade by plan", found=f"{what} {found}", expected=f"{expected}, which the plan is for",
                           do="make a plan for this one")  # fmt: skip
-    more = sorted(name for name, given in leave.items() if given and not saved.leave.get(name))
+    allowed = {name for name, given in saved.leave.items() if given}
+    more = sorted(name for name, given in leave.items() if given and name not in allowed)
     if more:
         option = f"--{more[0].replace('_', '-')}"
         raise InvalidInput("upgrade by plan", found=f"{option}, which the plan was made without",
@@ -89,6 +92,8 @@ def refuse_moved(saved: SavedPlan, now: Plan, *, is_interrupted: bool) -> None:
 
 def _is_rest(now: Sequence[Change], whole: Sequence[Change]) -> bool:
     planned = {(x.action, x.ref.identity, x.content, x.differences) for x in whole}
+    # What was to be created again and is gone by now is only to be created.
+    planned |= {("created", x.ref.identity, x.content, ()) for x in whole if x.recreate}
     return all((x.action, x.ref.identity, x.content, x.differences) in planned for x in now)
 
 

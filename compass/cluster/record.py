@@ -78,7 +78,7 @@ def parse_records(item: dict[str, Any], where: str) -> list[Record]:
     try:
         entries = [json.loads(data["record"]), *json.loads(data.get("history", "[]"))] if "record" in data else []
         return [Record.model_validate(x) for x in entries]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInput(
             "read Record", f"{REF} on {where}", found=f"not as compass-upgrade writes it ({type(error).__name__})",
             do="delete the ConfigMap, or restore it",

@@ -23,7 +23,7 @@ from compass.cluster.backup import (
     write_backup,
 )
 from compass.cluster.client import ClusterClient
-from compass.cluster.record import Record
+from compass.cluster.record import Record, read_records
 from compass.cluster.transport import Moved
 from compass.documents import Document
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed
@@ -34,6 +34,7 @@ from compass.steps.render import fit, render
 from compass.steps.workplace import Target, Workplace
 from compass.store import need_space
 
+BY_HAND, BEFORE_RESTORE = "by-hand", "before-restore"
 ESTIMATE_BYTES = 64 << 20
 _LOOKS = 5
 _AT_ONCE = 8
@@ -62,6 +63,8 @@ def back_up(
     refs: Sequence[ObjectRef],
     plan: Plan | None = None,
     interrupted: Record | None = None,
+    purpose: str = BY_HAND,
+    needed: str = "",
 ) -> BackupResult:
     """Write a backup of one cluster and return where it is; it exists only once it was verified.
 
@@ -75,7 +78,7 @@ def back_up(
         StepFailed: a file does not read back as what the server gave.
     """
     client = place.client(target)
-    bundle = f"{prepared.name}-{prepared.version}" if prepared else "by-hand"
+    bundle = f"{prepared.name}-{prepared.version}" if prepared else purpose
     now = place.clock.now()
     folder = _new_folder(place.state.backups(target.name), f"{stamp(now)}-{bundle}")
     need_space(folder, ESTIMATE_BYTES, "back up")
@@ -97,7 +100,8 @@ def back_up(
             about["continues"] = Path(interrupted.backup).name
     index = write_backup(folder, snapshot, about, place.progress)
     copied = _copied(place.job.choices.backup_store, folder, index)
-    keep = {folder.name, Path(interrupted.backup).name if interrupted else ""}
+    keep = {folder.name, Path(needed).name, *_still_needed(client)}
+    keep |= {Path(interrupted.backup).name} if interrupted else set()
     dropped = drop_old(folder.parent, place.job.choices.keep_backups, keep)
     told = {"warnings": tuple(warnings), "dropped": tuple(dropped), "copy_at": copied}
     return summary(folder, index).model_copy(update=told)
@@ -194,6 +198,15 @@ def _taken_over(snapshot: Snapshot, folder: Path, about: dict[str, Any]) -> tupl
     except CompassError as error:
         said = "the backup of the interrupted run cannot be used, a rollback leads to what is there now"
         return snapshot, [f"{said}: {error}"]
+
+
+def _still_needed(client: ClusterClient) -> set[str]:
+    """Return the backup that leads back to before an upgrade that was cut off, whoever makes one now."""
+    try:
+        records = read_records(client)
+    except CompassError:
+        return set()
+    return {Path(x.backup).name for x in records[:1] if x.is_interrupted and x.backup}
 
 
 def drop_old(folder: Path, keep: int, needed: set[str]) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compass.change.manifests import Desired, apply_order
+from compass.change.ownership import applied_fields
 from compass.change.plan import Change, change_of, deletion
-from compass.cluster.client import ClusterClient
+from compass.cluster.client import FIELD_MANAGER, ClusterClient
 from compass.cluster.record import Record
-from compass.cluster.restore import is_ours
 from compass.errors import Refused
 from compass.names import ObjectRef
 from compass.steps.workplace import Target, Workplace
@@ -45,8 +45,8 @@ def prunable(
 def _one(place: Workplace, client: ClusterClient, ref: ObjectRef) -> Change | None:
     live = client.get(ref) if client.serves(ref.api_version, ref.kind) else None
     protected = {x.ref.identity for x in place.bundle.definition.protect}
-    if live is None or ref.identity in protected or not is_ours(live):
-        return None
+    if live is None or ref.identity in protected or not applied_fields(live, FIELD_MANAGER):
+        return None  # gone, or nobody can tell that this tool made it
     return deletion(ref, live, component=COMPONENT, applied=set(), protected=set())
 
 

@@ -26,6 +26,8 @@ from compass.site.cluster_api import secret_access, secret_ref
 from compass.site.settings import RegistryPlace, SiteFiles, home_kubeconfig, registry_place
 from compass.store import StateDirectory
 
+_CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.@_-]{0,252}")
+
 
 class Target(Document):
     """One cluster to work on; ``problem`` is why it cannot be reached, as far as that is known beforehand."""
@@ -155,6 +157,10 @@ class Workplace:
         if len(names) > 1:
             raise InvalidInput(
                 "find clusters", ", ".join(names), found="a kubeconfig of one cluster", expected="one name"
+            )
+        if names and not _CLUSTER_NAME.fullmatch(names[0]):  # it names a folder of backups
+            raise InvalidInput(
+                "read option", f"--cluster {names[0]!r}", expected="letters, digits, '.', '@', '_' and '-'"
             )
         name = names[0] if names else re.sub(r"[^A-Za-z0-9.@_-]+", "-", self.home_access.name).strip(".-")
         host = urlsplit(self.home_access.server).hostname or ""

@@ -49,7 +49,7 @@ def read_plan(job: Job, path: Path) -> tuple[SavedPlan, Job]:
     """
     saved = parse_saved(read_text(path, "plan").encode(), str(path))
     refuse_other(saved, saved.digest, saved.registry, _leave(job.choices))
-    choices = job.choices.model_copy(update=saved.leave)
+    choices = job.choices.model_copy(update={str(name): given for name, given in saved.leave.items()})
     return saved, job.model_copy(update={"choices": choices})
 
 
@@ -63,8 +63,10 @@ def refuse_unplanned(place: Workplace, saved: SavedPlan, prepared: Prepared, ans
     for target, answer in answers:
         if isinstance(answer, Plan):
             last = last_record(place, target)
-            is_interrupted = last is not None and last.is_interrupted and last.digest == prepared.digest
-            refuse_moved(saved, answer, is_interrupted=is_interrupted)
+            has_begun = (
+                last is not None and last.digest == prepared.digest and (last.is_interrupted or last.state == "done")
+            )
+            refuse_moved(saved, answer, is_interrupted=has_begun)
 
 
 def _leave(choices: Choices) -> dict[str, bool]:

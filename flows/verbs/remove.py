@@ -16,6 +16,7 @@ from flows import engine
 from flows.screen import Screen
 from flows.verbs.consent import confirm, stop_on_shared
 from flows.verbs.plan import show_plans
+from flows.verbs.values import values_by_file
 
 
 def remove(place: Workplace, screen: Screen, *, yes: bool, dry_run: bool) -> int:
@@ -39,7 +40,8 @@ def remove(place: Workplace, screen: Screen, *, yes: bool, dry_run: bool) -> int
     if screen.output == "text":
         show_plans(screen, answers)
     confirm(screen, f"remove {sum(len(x.acting) for _, x in plans)} Releases", yes=yes)
-    return _run_removals(place.job, screen, [target for target, _ in plans])
+    with values_by_file(place) as job:
+        return _run_removals(job, screen, [target for target, _ in plans])
 
 
 def _run_removals(job: Job, screen: Screen, targets: Sequence[Target]) -> int:

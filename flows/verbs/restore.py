@@ -8,7 +8,7 @@ from compass.change.plan import Plan
 from compass.cluster.backup import INDEX, BackupIndex
 from compass.errors import EXIT_DIFFERENT, EXIT_DONE, InvalidInput, exit_status
 from compass.remote import copy_in, is_remote
-from compass.steps.backup import list_backups
+from compass.steps.backup import BEFORE_RESTORE, list_backups
 from compass.steps.restore import Selection, make_restore_plan
 from compass.steps.workplace import Target, Workplace
 from flows import engine
@@ -48,7 +48,7 @@ def _fetched(place: Workplace, target: Target, backup: str) -> Path:
 def _newest(place: Workplace, target: Target) -> Path:
     above = place.state.backups(target.name)
     there = list_backups(above) if above.is_dir() else []
-    whole = [path for path, index in there if isinstance(index, BackupIndex)]
+    whole = [path for path, index in there if isinstance(index, BackupIndex) and index.bundle != BEFORE_RESTORE]
     if not whole:
         raise InvalidInput("restore cluster", target.name, found=f"no backup below {above}", do="name its folder")
     return whole[0]

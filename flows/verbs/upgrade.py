@@ -16,6 +16,7 @@ from flows.screen import Screen
 from flows.verbs.consent import confirm, stop_on_shared
 from flows.verbs.plan import planned, show_plans
 from flows.verbs.plan_file import read_plan, refuse_unplanned
+from flows.verbs.values import values_by_file
 
 
 def upgrade(place: Workplace, screen: Screen, *, yes: bool, saved: Path | None = None) -> int:
@@ -40,7 +41,8 @@ def upgrade(place: Workplace, screen: Screen, *, yes: bool, saved: Path | None =
         confirm(screen, f"upgrade {len(answers)} clusters to {prepared.name} {prepared.version}", yes=yes)
     digests = {target.name: str(x.digest) for target, x in answers if isinstance(x, Plan)}
     name = run_name(place.clock.now())
-    status, problem = _run_site(place.job, screen, digests, name)
+    with values_by_file(place) as job:
+        status, problem = _run_site(job, screen, digests, name)
     _show_report(screen, Path(place.state.reports) / f"{name}.json")
     if problem:
         screen.fail(problem)
