@@ -133,7 +133,7 @@ def test_a_cluster_is_restored_by_hand_and_upgraded_again(site: SimulatedSite, p
     assert image.endswith("am_minion:v0.0.6")
     listed = json.loads(desk.run("backups", "--cluster", "user-1", "--output", "json").out)
     first = min(x["folder"] for x in listed)
-    rest = desk.run("restore", first, *where, "--yes")
+    rest = desk.run("restore", first, *where, "--yes", "--keep", "1")
     assert rest.status == 0, rest.err
     assert state_of(user) == before
     assert person.ask("status")[0][1]["records"][0]["state"] == "restored"
