@@ -23,9 +23,9 @@ from compass.steps.workplace import Workplace
 
 LEASE_SECONDS = 60.0  # the shortest that a server gives
 RENEWED_EVERY_SECONDS = 20.0
-LONGEST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 2.0
 ANSWER_SECONDS = 10.0
-RETRIES = 1  # Prefect's own 5 would let an upload wait for minutes
+AWAY_SECONDS = 20.0
 # A server that lost its leases, as one that keeps them in memory does when it is restarted, never frees their slots.
 LONGEST_WAIT_SECONDS = 900.0
 TAKEN = 423
@@ -56,8 +56,8 @@ class SiteSlots:
     """Slots of a global concurrency limit, each held beside one of this machine.
 
     The limit is made with ``count`` slots where it is absent; one that is there is its operator's and stays as it is.
-    A server that is away, or has no free slot for LONGEST_WAIT_SECONDS, is asked no more: this machine's limit is
-    kept then, and ``log`` is told.
+    A server that is away for AWAY_SECONDS, or has no free slot for LONGEST_WAIT_SECONDS, is asked no more: this
+    machine's limit is kept then, and ``log`` is told.
     """
 
     def __init__(
@@ -91,23 +91,22 @@ class SiteSlots:
     def _acquire(self, check: Callable[[], None]) -> UUID | None:
         """Return a lease; ``None`` where the server gives none to anybody."""
         with self._turns.take(1, check):  # one of our threads asks for all that wait
-            began = self._clock.monotonic()
+            began = answered = self._clock.monotonic()
             while not self._is_given_up:
                 check()
-                pause = LONGEST_PAUSE_SECONDS
                 try:
-                    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
+                    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
                         return self._ask()
-                except PrefectHTTPStatusError as error:
-                    if error.response.status_code != TAKEN:
-                        self._give_up(f"answered {error.response.status_code}")
-                    pause = float(error.response.headers.get("Retry-After", pause))
                 except Exception as error:  # noqa: BLE001  (whatever ails the server, the upload goes on)
-                    self._give_up(f"did not answer ({type(error).__name__})")
-                if self._clock.monotonic() - began > LONGEST_WAIT_SECONDS:
+                    now, problem, pause = self._clock.monotonic(), _problem(error), _pause(error)
+                if not problem:
+                    answered = now
+                if now - answered > AWAY_SECONDS:
+                    self._give_up(problem)
+                elif now - began > LONGEST_WAIT_SECONDS:
                     self._give_up(f"had no free slot for {LONGEST_WAIT_SECONDS:.0f} s")
-                if not self._is_given_up:
-                    self._clock.sleep(min(pause, LONGEST_PAUSE_SECONDS))
+                else:
+                    self._clock.sleep(pause)
         return None
 
     def _ask(self) -> UUID | None:
@@ -153,3 +152,17 @@ class SiteSlots:
             for lease in leases:
                 with suppress(Exception):  # the upload goes on, a slot is taken by somebody else at worst
                     self._client.renew_concurrency_lease(lease_id=lease, lease_duration=LEASE_SECONDS)
+
+
+def _problem(error: Exception) -> str:
+    """Return what is wrong with a server that gave no lease, nothing if all slots are taken."""
+    if not isinstance(error, PrefectHTTPStatusError):
+        return f"did not answer ({type(error).__name__})"
+    status = error.response.status_code
+    return "" if status == TAKEN else f"answered {status}"
+
+
+def _pause(error: Exception) -> float:
+    """Return when to ask again: the server's own word, but not for long."""
+    wanted = error.response.headers.get("Retry-After") if isinstance(error, PrefectHTTPStatusError) else None
+    return min(float(wanted or LONGEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)

@@ -83,7 +83,7 @@ class Wire:
             CompassError: as ``transport.refused`` and ``transport.unreachable`` say.
         """
         try:
-            answer = json.loads(self._send(verb, *what, **words))
+            answer = json.loads(self._believed(did, subject, lambda: self._send(verb, *what, **words)))
         except ApiException as error:
             raise self._failure(did, subject, error) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -99,14 +99,29 @@ class Wire:
         data: bytes = call(*what, **words, serialize=False, _request_timeout=self._timeout_seconds).data
         return data
 
+    def _believed(self, did: str, subject: object, send: Callable[[], bytes]) -> bytes:
+        """Send, and where a server that may just have started says no, send again once it is known to be ready.
+
+        A server of 1.20 that says that it is ready may lack the kinds of definitions for some 100 ms more.
+
+        Raises:
+            Transient: it is not ready yet.
+        """
+        try:
+            return send()
+        except ApiException as error:
+            failure = self._failure(did, subject, error)
+            doubtful = error.status == 403 or (isinstance(failure, Absent) and not failure.is_object)
+            if not doubtful:
+                raise
+            if self._is_starting():
+                raise Transient(did, subject, found=f"{self.server} is not ready ({failure.found})") from None
+        return send()  # it may have become ready only after it had said no
+
     def _failure(self, did: str, subject: object, error: ApiException) -> CompassError:
         if not error.status:  # the client's own way to say that TLS did not come about
             return unreachable(did, subject, self.server, error)
-        failure = refused(did, subject, error.status, error.body, (error.headers or {}).get("Retry-After"))
-        doubtful = error.status == 403 or (isinstance(failure, Absent) and not failure.is_object)
-        if doubtful and self._is_starting():
-            return Transient(did, subject, found=f"{self.server} is not ready ({failure.found})")
-        return failure
+        return refused(did, subject, error.status, error.body, (error.headers or {}).get("Retry-After"))
 
     def _is_starting(self) -> bool:
         """Tell whether the API server has not read all rights and kinds yet: until then it refuses what it must not.

@@ -85,10 +85,6 @@ class LockedSlots:
     def __init__(self, folder: Path, count: int, clock: Clock, tell: Callable[[str], None]) -> None:
         self._folder, self._count, self._clock, self._tell = folder, count, clock, tell
         self._is_told = False
-        try:
-            private_folder(folder)
-        except CompassError as error:
-            raise _no_folder(folder, error.found) from None
 
     @contextlib.contextmanager
     def hold(self, check: Callable[[], None]) -> Iterator[None]:
@@ -104,6 +100,10 @@ class LockedSlots:
             os.close(descriptor)
 
     def _wait(self, check: Callable[[], None]) -> int:
+        try:
+            private_folder(self._folder)
+        except CompassError as error:
+            raise _no_folder(self._folder, error.found) from None
         began, pause = self._clock.monotonic(), FIRST_PAUSE_SECONDS
         while (descriptor := self._try()) is None:
             check()

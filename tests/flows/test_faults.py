@@ -19,7 +19,7 @@ from tests.servers.faults.site import faulty_site
 
 pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.xdist_group("faults")]
 #: How many nights are tried; set COMPASS_FAULTS for more, COMPASS_SEED for others.
-RUNS = int(os.environ.get("COMPASS_FAULTS", "4"))
+RUNS = int(os.environ.get("COMPASS_FAULTS", "2"))
 SEED = int(os.environ.get("COMPASS_SEED", "1"))
 Json = dict[str, Any]
 State = Mapping[Name, Json]

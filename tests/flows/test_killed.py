@@ -16,7 +16,7 @@ from tests.material.clusters import get
 
 pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.xdist_group("killed")]
 #: How many moments are tried; set COMPASS_KILLS for more.
-KILLS = int(os.environ.get("COMPASS_KILLS", "3"))
+KILLS = int(os.environ.get("COMPASS_KILLS", "2"))
 SEED = int(os.environ.get("COMPASS_SEED", "2711"))
 
 

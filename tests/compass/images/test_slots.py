@@ -156,8 +156,12 @@ def test_the_folder_is_ours_alone(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_is_told_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StepFailed, match="set XDG_CACHE_HOME to a folder of yours"):
-        here(tmp_path / "file" / "slots")
+    slots = here(tmp_path / "file" / "slots")
+    with (
+        pytest.raises(StepFailed, match="set XDG_CACHE_HOME to a folder of yours"),
+        slots.hold(lambda: None),
+    ):
+        pytest.fail("nobody may upload without being counted")
 
 
 def test_runs_meet_in_the_users_cache_by_registry(tmp_path: Path) -> None:
