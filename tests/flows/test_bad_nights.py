@@ -111,8 +111,9 @@ def test_two_upgrades_of_one_cluster_in_the_same_second(nights: Nights, desk: De
     done = [ended(x) for x in both]
     assert sorted(x.status for x in done) == [0, 4], [x.err for x in done]
     loser = next(x for x in done if x.status == 4)
-    assert "held by" in loser.error
-    assert "Lease/kube-system/compass-upgrade" in loser.error
+    # By then the other is at work on a cluster, or has just ended there.
+    said = loser.error + loser.out
+    assert "Lease/kube-system/compass-upgrade" in said or "it has moved since its plan was shown" in said
     assert {nights.record(x)["state"] for x in nights.site.clusters} == {"done"}
 
 
