@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MakeControlPlane, MakeRegistry
+from tests.conftest import MakeControlPlane, MakeRegistry, MakeSite
+from tests.flows.nights import Nights
 from tests.flows.running import Case, Desk, wait_settled
 from tests.material.bundles import legacy_bundle
 from tests.servers.registry import Login
@@ -51,6 +52,22 @@ def own_site(
     site = Site.start(make_control_plane, registry, tmp_path_factory.mktemp("own"), users=("user-1",), releases=3)
     yield site
     site.close()
+
+
+@pytest.fixture(scope="session")
+def site_of_nights(make_site: MakeSite) -> Nights:
+    """A site of one user cluster for tests that upgrade it again and again; its group is ``nights``."""
+    return Nights(make_site(users=("user-1",), releases=3))
+
+
+@pytest.fixture
+def nights(site_of_nights: Nights) -> Iterator[Nights]:
+    """That site at the old version, with no memory of an upgrade."""
+    user = site_of_nights.site.kubelets["user-1"]
+    behaviour = user.behaviour
+    site_of_nights.reset()
+    yield site_of_nights
+    user.behaviour = behaviour
 
 
 @pytest.fixture

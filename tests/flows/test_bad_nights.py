@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,29 +11,13 @@ import pytest
 
 from rehearsal.example.bundle import write_bundle
 from rehearsal.site import SimulatedSite
-from tests.conftest import MakeSite
 from tests.flows.nights import Nights, delete, differing
 from tests.flows.running import Case, Desk, Watched, ended
 from tests.material.clusters import create
 from tests.servers.process import wait_until
 
-pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.xdist_group("bad-nights")]
+pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.xdist_group("nights")]
 Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def site(make_site: MakeSite) -> Nights:
-    """A site of one user cluster, which each test finds at the old version."""
-    return Nights(make_site(users=("user-1",), releases=3))
-
-
-@pytest.fixture
-def nights(site: Nights) -> Iterator[Nights]:
-    site.reset()
-    user = site.site.kubelets["user-1"]
-    behaviour = user.behaviour
-    yield site
-    user.behaviour = behaviour
 
 
 def upgrade(nights: Nights, desk: Desk, bundle: Path, *words: object) -> tuple[int, str, str]:

@@ -11,23 +11,17 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import MakeSite
 from tests.flows.nights import Name, Nights, differing
-from tests.flows.running import Case, Desk, Ended, wait_settled
+from tests.flows.running import Case, Desk, Ended
 from tests.servers.faults.plan import FaultPlan
 from tests.servers.faults.site import faulty_site
 
-pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.xdist_group("nights")]
 #: How many nights are tried; set COMPASS_FAULTS for more, COMPASS_SEED for others.
 RUNS = int(os.environ.get("COMPASS_FAULTS", "2"))
 SEED = int(os.environ.get("COMPASS_SEED", "1"))
 Json = dict[str, Any]
 State = Mapping[Name, Json]
-
-
-@pytest.fixture
-def nights(make_site: MakeSite) -> Nights:
-    return Nights(wait_settled(make_site(users=("user-1",), releases=2)))
 
 
 def test_no_night_ends_between_the_old_and_the_new_without_saying_so(

@@ -9,20 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MakeSite
 from tests.flows.nights import Nights, differing, kill_tree, run_until
-from tests.flows.running import Case, Desk, wait_settled
+from tests.flows.running import Case, Desk
 from tests.material.clusters import get
 
-pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.xdist_group("killed")]
+pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.xdist_group("nights")]
 #: How many moments are tried; set COMPASS_KILLS for more.
 KILLS = int(os.environ.get("COMPASS_KILLS", "2"))
 SEED = int(os.environ.get("COMPASS_SEED", "2711"))
-
-
-@pytest.fixture
-def nights(make_site: MakeSite) -> Nights:
-    return Nights(wait_settled(make_site(users=("user-1",), releases=3)))
 
 
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(nights: Nights, desk: Desk, bundle: Path) -> None:
