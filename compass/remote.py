@@ -84,13 +84,24 @@ def copy_in(address: str, folder: Path, index: str) -> Path:
     return folder
 
 
-def _open(address: str) -> tuple[Any, str]:
-    parts = urlsplit(address.rpartition("::")[2])
-    if parts.password:
-        raise InvalidInput("open store", f"{parts.scheme}://***@{parts.hostname}", found="a password in its address",
-                           do="give it by the environment or fsspec's configuration")  # fmt: skip
+def check_address(address: str) -> None:
+    """Check that the address of a store carries nothing secret, since it stands in logs and parameters.
+
+    Raises:
+        InvalidInput: it has a password or a query, or no path.
+    """
+    for each in address.split("::"):
+        parts = urlsplit(each)
+        secret = "a password" if parts.password else "a query" if parts.query else ""
+        if secret:
+            raise InvalidInput("open store", f"{parts.scheme}://***@{parts.hostname}", found=f"{secret} in its address",
+                               do="give it by the environment or fsspec's configuration")  # fmt: skip
     if not parts.netloc and not parts.path.strip("/"):
         raise InvalidInput("open store", address, found="no path", expected="kind://place/folder")
+
+
+def _open(address: str) -> tuple[Any, str]:
+    check_address(address)
     try:
         files, root = fsspec.core.url_to_fs(address)
     except (ImportError, ValueError) as error:

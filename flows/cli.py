@@ -135,7 +135,7 @@ def upgrade(
 
     def run(place: Workplace, screen: Screen) -> int:
         if dry_run:
-            return plans.plan(place, screen)
+            return plans.plan(place, screen, agreed=saved)
         return upgrades.upgrade(place, screen, yes=yes, saved=saved)
 
     return _ask(bundle, options, run, leave)

@@ -17,6 +17,7 @@ from compass.errors import CompassError, InvalidInput, StepFailed
 from compass.store import write_file
 
 SERVER_PID = "compass-upgrade-server.pid"
+NOBODY = 1  # the parent of a process whose own has ended
 #: What every flow shares.
 FLOW_SETTINGS: dict[str, Any] = {"persist_result": False, "retries": 0}
 
@@ -63,7 +64,7 @@ def on_this_machine() -> Iterator[None]:
     server: Any = import_module("prefect.server.api.server")
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    end_orphan(prefect_home())
+    end_server(prefect_home(), NOBODY)
     # Prefect has no setting for it; the module starts nothing else.
     apart = SimpleNamespace(**{**vars(subprocess), "Popen": _apart})
     before, server.subprocess = server.subprocess, apart
@@ -86,15 +87,15 @@ def prefect_home(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("PREFECT_HOME") or Path.home() / ".prefect")
 
 
-def end_orphan(home: Path) -> None:
-    """End the local server that a killed run of ours left behind."""
+def end_server(home: Path, parent: int) -> None:
+    """End the local server of this home if ``parent`` is its parent; those of killed runs have none."""
     try:
         pid = int((home / SERVER_PID).read_text())
         words = Path(f"/proc/{pid}/cmdline").read_bytes()
-        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        found = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except (OSError, ValueError, IndexError):
         return
-    if b"prefect.server.api.server:create_app" in words and parent == "1":
+    if b"prefect.server.api.server:create_app" in words and found == parent:
         with suppress(OSError):
             os.kill(pid, signal.SIGTERM)
 
@@ -125,6 +126,7 @@ def stops_on_signal(tell: Callable[[str], None]) -> Iterator[Callable[[], int]]:
 
     def stop(number: int, _frame: object) -> None:
         if seen:
+            end_server(prefect_home(), os.getpid())
             os._exit(128 + number)  # threads would be waited for by anything gentler
         seen.append(number)
         stopping.request()

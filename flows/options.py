@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 from compass.bundle.definition import Role
 from compass.errors import InvalidInput
 from compass.job import TIMEOUT_SECONDS, Choices, Job, Where
+from compass.remote import check_address
 from flows.screen import Output, Screen
 
 LEAVE = Group("Leave", sort_key=0)
@@ -108,6 +109,8 @@ class Options:
         for name in ("patience", "keep"):
             if not getattr(self, name) >= 0:
                 raise InvalidInput("read option", f"--{name}", found=str(getattr(self, name)), expected="0 or more")
+        if self.backup_to:
+            check_address(self.backup_to)
         if self.context and not self.kubeconfig and not self.site:
             raise InvalidInput("read option", "--context", found="no kubeconfig", do="pass --kubeconfig too")
         return Job(

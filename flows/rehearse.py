@@ -113,7 +113,7 @@ class _Commands:
             self.screen.tell("rehearsal: kill -9, in the middle of the first apply", "magenta")
             os.killpg(process[0].pid, signal.SIGKILL)
             time.sleep(0.5)  # until its local server has no parent any more
-            engine.end_orphan(_prefect_home())
+            engine.end_server(_prefect_home(), engine.NOBODY)
 
         with self.site.broken(kill, lambda text: self.screen.tell(f"rehearsal: {text}", "magenta")):
             process.append(self._start(*words))
@@ -145,7 +145,7 @@ def _end(process: subprocess.Popen[bytes]) -> int:
             with suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(process.pid, number)
                 process.wait(GRACE_SECONDS)
-        engine.end_orphan(_prefect_home())
+        engine.end_server(_prefect_home(), engine.NOBODY)
         raise
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from prefect import flow
 
-from compass.clock import system_clock
-from compass.cluster.lock import ClusterLock
+from compass.change.plan import Plan
+from compass.clock import iso, system_clock
+from compass.cluster.lock import ClusterLock, LockLost
+from compass.cluster.record import Record
+from compass.errors import CompassError, Transient
 from compass.job import Choices, Job, Where
 from compass.report import ClusterReport, Journal, run_name
 from compass.steps.lock import locked
@@ -20,6 +24,8 @@ from flows.opening import keep_to_windows
 from flows.upgrade import only, roll_back
 from tasks import apply, backup, plan, record, sites
 from tasks import bundle as bundles
+
+STEP = "remove"
 
 
 @flow(name="remove-components", flow_run_name="remove {cluster}", **FLOW_SETTINGS)
@@ -84,16 +90,41 @@ def _steps(job: Job, target: Target, prepared: Prepared, journal: Journal) -> bo
         planned = plan.make_removal_plan(job, target, prepared)
         journal.counts = {k: v for k, v in planned.counts().items() if v}
         lines += [f"{x.action} {x.ref} {x.reason}".rstrip() for x in planned.removals]
+    last = record.last_record(job, target)
+    interrupted = last if last and last.is_interrupted and last.digest == prepared.digest else None
     if not planned.acting:
+        if interrupted and interrupted.step == STEP:
+            record.keep_record(job, target, _after(interrupted, planned))
         return False
     with journal.step("backup") as lines:
-        saved = backup.back_up(job, target, prepared, [x.ref for x in planned.removals], planned)
+        saved = backup.back_up(job, target, prepared, [x.ref for x in planned.removals], planned, interrupted)
         journal.backup = saved.folder
         journal.warnings += saved.warnings
         lines.append(f"{saved.releases} Releases and {saved.objects} objects in {saved.folder}")
-    with journal.step("remove") as lines:
+    with _noted(job, target, last, planned, saved.folder), journal.step(STEP) as lines:
         lines += apply.remove_obsolete(job, target, planned).lines
-    last = record.last_record(job, target)
-    if last is not None:
-        record.keep_record(job, target, without(last, planned))
     return True
+
+
+@contextmanager
+def _noted(job: Job, target: Target, last: Record | None, planned: Plan, folder: str) -> Iterator[None]:
+    """Let the cluster's Record say that a removal is under way, and afterwards that it is over."""
+    if last is None:
+        yield
+        return
+    begun = last.model_copy(update={"state": "running", "step": STEP, "finished": "", "backup": folder})
+    record.keep_record(job, target, begun)
+    try:
+        yield
+    except CompassError as error:
+        if not isinstance(error, LockLost | Transient):  # what it had is put back
+            best_effort(record.keep_record, job, target, last.model_copy(update={"problem": str(error)}))
+        raise
+    record.keep_record(job, target, _after(last, planned))
+
+
+def _after(last: Record, planned: Plan) -> Record:
+    """Return what a Record says after a removal: what it said before, unless that was cut off in its removal."""
+    if (last.state, last.step) == ("running", STEP):
+        last = last.model_copy(update={"state": "done", "step": "record", "finished": iso(system_clock().now())})
+    return without(last, planned)

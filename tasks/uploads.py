@@ -164,5 +164,8 @@ def _problem(error: Exception) -> str:
 
 def _pause(error: Exception) -> float:
     """Return when to ask again: the server's own word, but not for long."""
-    wanted = error.response.headers.get("Retry-After") if isinstance(error, PrefectHTTPStatusError) else None
-    return min(float(wanted or LONGEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+    wanted = error.response.headers.get("Retry-After", "") if isinstance(error, PrefectHTTPStatusError) else ""
+    try:
+        return min(float(wanted), LONGEST_PAUSE_SECONDS)
+    except ValueError:  # none, or a date
+        return LONGEST_PAUSE_SECONDS

@@ -20,6 +20,17 @@ MakeControlPlane = Callable[..., ControlPlane]
 MakeFaultProxy = Callable[..., FaultProxy]
 MakeRegistry = Callable[..., DockerRegistry]
 MakeSite = Callable[..., Site]
+#: What costs much and is shared: the tests that ask for one of these run in one process, which alone starts it.
+SHARED = ("real_node", "site_of_nights", "own_site", "site", "control_plane")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests that share a server, unless they are in a group already."""
+    for item in items:
+        asked = next((x for x in SHARED if x in getattr(item, "fixturenames", ())), None)
+        if asked and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(asked.replace("_", "-")))
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +77,10 @@ def registry(make_registry: MakeRegistry) -> DockerRegistry:
 def make_site(
     make_control_plane: MakeControlPlane, make_registry: MakeRegistry, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MakeSite]:
-    """Start one more site; the words are those of ``Site.start`` (``users``, ``releases``)."""
+    """Start one more site; the words are those of ``Site.start`` (``users``, ``releases``).
+
+    It is closed at the end of the session; whoever closes it before, saves what idle API servers cost.
+    """
     with ExitStack() as stack:
 
         def make(**how: Any) -> Site:

@@ -16,6 +16,7 @@ from compass.errors import Refused
 from compass.names import ObjectRef
 
 Action = Literal["created", "configured", "unchanged", "deleted", "skipped"]
+_LOST = "; its data is lost"
 MARKS = {"created": "+", "configured": "~", "unchanged": "=", "deleted": "-", "skipped": "."}
 
 
@@ -24,7 +25,8 @@ class Change(Document):
 
     ``uid`` is that of the object met when the plan was made; only that one is deleted.  ``content`` is the digest of
     the manifest to be applied, without the values of a Secret.  With ``recreate`` the object is configured by deleting
-    it and creating it again, since the server does not change what is to be changed.
+    it and creating it again, since the server does not change what is to be changed.  What is deleted because it has an
+    ``owner`` that is, is deleted by the cluster.
     """
 
     action: Action
@@ -40,6 +42,7 @@ class Change(Document):
     recreate: bool = False
     uid: str = ""
     content: str = ""
+    owner: str = ""
 
     @property
     def ref(self) -> ObjectRef:
@@ -122,7 +125,7 @@ def applied_change(live: dict[str, Any] | None, predicted: dict[str, Any], compo
 def recreated_change(live: dict[str, Any], item: Desired, reason: str, lines: Sequence[str]) -> Change:
     """Return what deleting an object and creating it again comes to, since the server does not change it."""
     loses_data = _holds_data(live)
-    goes = "; its data is lost" if loses_data else "; its pods stop until then" if item.ref.kind in POD_MAKERS else ""
+    goes = _LOST if loses_data else "; its pods stop until then" if item.ref.kind in POD_MAKERS else ""
     change = change_of(
         "configured", item.ref, component=item.component, source=item.source, live=live, lines=lines,
         reason=f"deleted and created again: {reason}{goes}",
@@ -148,6 +151,13 @@ def deletion(
     if ref.identity in applied:
         return change_of("skipped", ref, component=component, reason="the bundle itself applies it", live=live)
     return change_of("deleted", ref, component=component, live=live)
+
+
+def goes_along(live: dict[str, Any], owner: ObjectRef, component: str) -> Change:
+    """Return the deletion of an object by the cluster, because its owner is deleted."""
+    reason = f"{owner} owns it, and it goes with that{_LOST if live['kind'] in DATA_KINDS else ''}"
+    change = change_of("deleted", ObjectRef.of(live), component=component, reason=reason, live=live)
+    return change.model_copy(update={"owner": str(owner)})
 
 
 def refuse_data_loss(plan: Plan, *, allowed: bool) -> None:

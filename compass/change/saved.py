@@ -6,7 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from pydantic import Field
+
+from compass.change.manifests import Desired
 from compass.change.plan import Change, Plan
+from compass.change.sealing import Sealer
 from compass.documents import Document, parse_document
 from compass.errors import InvalidInput, Refused
 
@@ -16,7 +20,8 @@ LeaveName = Literal["allow_data_loss", "force_conflicts", "recreate", "keep_obso
 class SavedPlan(Document):
     """The plans of all clusters for one bundle; ``leave`` is what the upgrade may do, as it was given to ``plan``.
 
-    ``digests`` are those of the plans, by cluster.
+    ``digests`` are those of the plans, by cluster; ``secrets`` are the seals of the Secrets to be applied, by cluster
+    and object, made with ``salt``, since a plan shows no value of theirs.
     """
 
     format: Literal[1] = 1
@@ -30,6 +35,8 @@ class SavedPlan(Document):
     leave: dict[LeaveName, bool]
     clusters: tuple[Plan, ...]
     digests: dict[str, str]
+    salt: str = ""
+    secrets: dict[str, dict[str, str]] = Field(default_factory=dict)
 
     def for_cluster(self, name: str) -> Plan | None:
         """Return the plan of one cluster, ``None`` when it has none."""
@@ -88,6 +95,24 @@ def refuse_moved(saved: SavedPlan, now: Plan, *, is_interrupted: bool) -> None:
     changed = _first_difference(now.acting, whole.acting)
     raise Refused("upgrade cluster", now.cluster, found=f"it has moved since the plan of {saved.made}: {changed}",
                   expected="the saved plan", do="look at the new plan")  # fmt: skip
+
+
+def sealed(wanted: Sequence[Desired], sealer: Sealer) -> dict[str, str]:
+    """Return the seal of each Secret among the objects, by its name."""
+    return {str(x.ref): sealer.seal(x.manifest) for x in wanted if x.manifest["kind"] == "Secret"}
+
+
+def refuse_other_values(saved: SavedPlan, cluster: str, wanted: Sequence[Desired], sealer: Sealer) -> None:
+    """Check that the Secrets to be applied have the values that the plan was made with.
+
+    Raises:
+        Refused: one has another value now.
+    """
+    before = saved.secrets.get(cluster, {})
+    for name, seal in sealed(wanted, sealer).items():
+        if before.get(name) != seal:
+            raise Refused("upgrade cluster", cluster, found=f"{name} would get other values than in the saved plan",
+                          expected=f"those of {saved.made}", do="give the same --set, or plan again")  # fmt: skip
 
 
 def _is_rest(now: Sequence[Change], whole: Sequence[Change]) -> bool:

@@ -11,8 +11,10 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
+
+from pydantic import field_validator
 
 from compass.cluster.client import ClusterClient
 from compass.documents import Document, dump_yaml, load_yaml
@@ -51,6 +53,14 @@ class BackedUp(Named):
     uid: str
     resource_version: str
     touched: bool = False
+
+    @field_validator("file")
+    @classmethod
+    def _lies_inside(cls, file: str) -> str:
+        path = PurePosixPath(file)
+        if path.is_absolute() or not path.parts or ".." in path.parts:
+            raise ValueError("a path that leads out of the backup")
+        return file
 
 
 class BackupIndex(Document):
@@ -237,7 +247,16 @@ def read_saved(folder: Path, entry: BackedUp) -> dict[str, Any]:
     """
     _read_back(folder, entry, None)
     item: dict[str, Any] = load_yaml((folder / entry.file).read_bytes(), str(folder / entry.file))
+    if (found := _ref_of(item)) != entry.ref:
+        raise StepFailed("read backup", folder / entry.file, found=str(found or "no object"), expected=str(entry.ref))
     return item
+
+
+def _ref_of(item: object) -> ObjectRef | None:
+    try:
+        return ObjectRef.of(item) if isinstance(item, dict) else None
+    except (KeyError, TypeError, AttributeError):
+        return None
 
 
 def verify_backup(folder: Path) -> BackupIndex:

@@ -43,6 +43,7 @@ from compass.patience import patiently
 
 Json = dict[str, Any]
 _LONG_EXPIRED = 10  # durations
+_LONGEST_WATCH_SECONDS = 120.0  # nobody looks at a screen for longer
 _TRIES = 5  # while somebody else writes to the Lease
 _RELEASE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
@@ -172,7 +173,14 @@ class ClusterLock:
             raise self._refused(state, state.duration_seconds - age)
         if age is not None and age >= _LONG_EXPIRED * state.duration_seconds:
             return True
-        _log.info("%s: held by %s; watching for %.0f s whether it lives", self._subject, state, state.duration_seconds)
+        if state.duration_seconds > _LONGEST_WATCH_SECONDS:
+            raise Refused(
+                "lock", self._subject, found=f"held by {state}, for {state.duration_seconds:.0f} s at a time",
+                expected="free", do="see whether its holder lives; if it does not, delete the Lease",
+            )  # fmt: skip
+        _log.warning(
+            "%s: held by %s; watching for %.0f s whether it lives", self._subject, state, state.duration_seconds
+        )
         watch.spec, watch.since = item["spec"], self._clock.monotonic()
         return False
 

@@ -9,6 +9,7 @@ from compass.change.manifests import Desired
 from compass.change.plan import Change, change_of, content_digest
 from compass.cluster.apply import Types, Unchangeable, preview
 from compass.cluster.client import ClusterClient, Conflict
+from compass.cluster.dependents import dependents
 from compass.cluster.pods import pods_of
 from compass.cluster.rights import DELETE, need_rights, rights_for
 from compass.errors import Refused
@@ -102,6 +103,10 @@ class _Looking:
             return "it is protected", _BY_HAND
         if ref.kind in _HOLDERS:
             return "all that is in it would go with it", _BY_HAND
+        live = self._client.get(ref)
+        going = dependents(self._client, {live["metadata"]["uid"]: ref}) if live else []
+        if going:
+            return f"{ObjectRef.of(going[0][0])}, which it owns, would go with it", _BY_HAND
         user = self._user_of(ref)
         return (f"{user} holds on to it", f"stop {user} first") if user else ("", "")
 

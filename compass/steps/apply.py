@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from compass.change.diff import comparable
 from compass.change.health import POD_MAKERS
 from compass.change.plan import Change, Plan
 from compass.cluster import apply as one
-from compass.cluster.backup import read_index, read_saved
 from compass.cluster.wait import wait_gone, wait_ready
 from compass.documents import Document
 from compass.names import ObjectRef
@@ -46,7 +43,8 @@ def remove_obsolete(place: Workplace, target: Target, plan: Plan) -> Outcome:
 def _delete(place: Workplace, target: Target, changes: Sequence[Change]) -> Outcome:
     client = place.client(target)
     for change in changes:
-        client.delete(change.ref, uid=change.uid)
+        if not change.owner:
+            client.delete(change.ref, uid=change.uid)
     gone = [(x.ref, x.uid) for x in changes]
     wait_gone(client, gone, place.clock, place.job.choices.timeout_seconds, place.progress)
     return Outcome(lines=tuple(f"deleted {x.ref}" for x in changes))
@@ -98,23 +96,3 @@ def wait_rolled_out(place: Workplace, target: Target, plan: Plan) -> Outcome:
     seconds = place.job.choices.timeout_seconds
     done = wait_ready(place.client(target), waited, place.clock, seconds, place.progress)
     return Outcome(lines=tuple(f"{x.ref}: {x.text} ({x.seconds:.1f} s)" for x in done))
-
-
-def not_as_before(place: Workplace, target: Target, plan: Plan, backup: str) -> list[str]:
-    """Return the objects of the plan that are not as the backup has them, and how, a line each."""
-    client, folder = place.client(target), Path(backup)
-    index = read_index(folder)
-    saved = {(x.kind, x.namespace, x.name): x for x in index.files}
-    lines = []
-    for change in plan.acting:
-        ref = change.ref
-        live = client.get(ref) if client.serves(ref.api_version, ref.kind) else None
-        entry = saved.get((ref.kind, ref.namespace, ref.name))
-        before = read_saved(folder, entry) if entry else None
-        if before is None and live is not None:
-            lines.append(f"{ref}: created")
-        elif before is not None and live is None:
-            lines.append(f"{ref}: deleted")
-        elif before is not None and live is not None and comparable(before) != comparable(live):
-            lines.append(f"{ref}: changed")
-    return lines

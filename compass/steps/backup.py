@@ -102,7 +102,7 @@ def back_up(
     copied = _copied(place.job.choices.backup_store, folder, index)
     keep = {folder.name, Path(needed).name, *_still_needed(client)}
     keep |= {Path(interrupted.backup).name} if interrupted else set()
-    dropped = drop_old(folder.parent, place.job.choices.keep_backups, keep)
+    dropped = drop_old(folder.parent, index.cluster_uid, place.job.choices.keep_backups, keep)
     told = {"warnings": tuple(warnings), "dropped": tuple(dropped), "copy_at": copied}
     return summary(folder, index).model_copy(update=told)
 
@@ -209,9 +209,12 @@ def _still_needed(client: ClusterClient) -> set[str]:
     return {Path(x.backup).name for x in records[:1] if x.is_interrupted and x.backup}
 
 
-def drop_old(folder: Path, keep: int, needed: set[str]) -> list[str]:
-    """Remove all but the newest ``keep`` backups of a cluster (0: keep all), never one that is ``needed``."""
-    there = sorted(x.name for x in folder.iterdir() if (x / "index.json").is_file())
+def drop_old(folder: Path, uid: str, keep: int, needed: set[str]) -> list[str]:
+    """Remove all but the newest ``keep`` backups of a cluster (0: keep all), never one that is ``needed``.
+
+    Those of other clusters of the same name, and what is damaged, stay.
+    """
+    there = sorted(path.name for path, x in list_backups(folder) if isinstance(x, BackupIndex) and x.cluster_uid == uid)
     dropped = [x for x in there[:-keep] if x not in needed] if keep else []
     for name in dropped:
         shutil.rmtree(folder / name, ignore_errors=True)

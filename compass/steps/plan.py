@@ -9,6 +9,7 @@ from compass.cluster.client import ClusterClient
 from compass.cluster.record import Record, read_records
 from compass.names import ObjectRef
 from compass.steps.applications import applications
+from compass.steps.dependents import with_dependents
 from compass.steps.prepare import Prepared, refuse_version
 from compass.steps.prune import prunable
 from compass.steps.render import fit, render
@@ -28,7 +29,8 @@ def make_plan(place: Workplace, target: Target, prepared: Prepared) -> Plan:
     records = read_records(client)
     refuse_version(place.bundle.definition, records, target.name)
     wanted = fit(client, render(place, target))
-    deletions = _deletions(place, target, client, {x.ref.identity for x in wanted})
+    applied = {x.ref.identity for x in wanted}
+    deletions = with_dependents(client, _deletions(place, target, client, applied), applied, _protected(place))
     plan = Plan(
         cluster=target.name, role=target.role, bundle=f"{prepared.name} {prepared.version}",
         bundle_digest=prepared.digest,
@@ -45,13 +47,15 @@ def _removed(
 ) -> tuple[Change, ...]:  # fmt: skip
     removals = _removals(place, target, client)
     named = {x.ref.identity for x in (*deletions, *removals)}
-    return (*removals, *prunable(place, target, client, wanted, records, named))
+    removals += prunable(place, target, client, wanted, records, named)
+    going = with_dependents(client, removals, {x.ref.identity for x in wanted}, _protected(place))
+    return tuple(x for x in going if x in removals or x.ref.identity not in named)
 
 
 def make_removal_plan(place: Workplace, target: Target, prepared: Prepared) -> Plan:
     """Return what ``remove`` alone would delete on one cluster, and with leave to prune, what that would delete."""
     client = place.client(target)
-    removals = tuple(_removals(place, target, client))
+    removals = tuple(with_dependents(client, _removals(place, target, client), set(), _protected(place)))
     if place.job.choices.prune:
         wanted = fit(client, render(place, target))
         deletions = _deletions(place, target, client, {x.ref.identity for x in wanted})

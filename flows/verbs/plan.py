@@ -18,15 +18,21 @@ from compass.steps.pushing import ToPush, to_push
 from compass.steps.render import render
 from compass.steps.workplace import Target, Workplace
 from flows.screen import Screen
-from flows.verbs.plan_file import save_plan
+from flows.verbs.plan_file import read_plan, refuse_unplanned, save_plan
 
 
-def plan(place: Workplace, screen: Screen, save: Path | None = None) -> int:
+def plan(place: Workplace, screen: Screen, save: Path | None = None, agreed: Path | None = None) -> int:
     """Show every change that an upgrade would make, by server-side dry run; exit status 3 when there are any.
 
-    With ``save``, the plans are written to a file that ``upgrade --plan`` takes.
+    With ``save``, the plans are written to a file that ``upgrade --plan`` takes; ``agreed`` is such a file, which they
+    must still be equal to.
     """
+    saved = None
+    if agreed is not None:
+        saved, place.job = read_plan(place.job, agreed)
     prepared, answers, push = planned(place)
+    if saved is not None:
+        refuse_unplanned(place, saved, prepared, answers)
     show_plans(screen, answers, push)
     if save is not None:
         save_plan(place, save, prepared, answers)

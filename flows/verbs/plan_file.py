@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 from compass import __version__
 from compass.change.plan import Plan
-from compass.change.saved import SavedPlan, parse_saved, refuse_moved, refuse_other
+from compass.change.saved import SavedPlan, parse_saved, refuse_moved, refuse_other, refuse_other_values, sealed
+from compass.change.sealing import Sealer
 from compass.clock import iso
 from compass.documents import read_text
 from compass.errors import CompassError, Refused
 from compass.job import Choices, Job
 from compass.steps.prepare import Prepared
 from compass.steps.record import last_record, who
+from compass.steps.render import render
 from compass.steps.workplace import Target, Workplace
 from compass.store import write_file
 
@@ -33,10 +36,13 @@ def save_plan(place: Workplace, path: Path, prepared: Prepared, answers: Answers
             raise Refused("save plan", path, found=f"cluster {target.name} cannot be planned: {answer}",
                           expected="a plan of every cluster", do="leave it out with --cluster")  # fmt: skip
         plans.append(answer)
+    salt = secrets.token_hex(16)
+    sealer = Sealer(salt)
     saved = SavedPlan(
         made=iso(place.clock.now()), by=who(place.environ), tool=__version__, bundle=prepared.name,
         version=prepared.version, digest=prepared.digest, registry=place.registry_place.host,
         leave=_leave(place.job.choices), clusters=tuple(plans), digests={x.cluster: str(x.digest) for x in plans},
+        salt=salt, secrets={x.name: sealed(render(place, x), sealer) for x, _ in answers},
     )  # fmt: skip
     write_file(path.absolute(), saved.model_dump_json(indent=1).encode())
 
@@ -60,6 +66,7 @@ def refuse_unplanned(place: Workplace, saved: SavedPlan, prepared: Prepared, ans
         Refused: the bundle or the registry is another, or a cluster has moved since.
     """
     refuse_other(saved, prepared.digest, place.registry_place.host, {})
+    sealer = Sealer(saved.salt)
     for target, answer in answers:
         if isinstance(answer, Plan):
             last = last_record(place, target)
@@ -67,6 +74,7 @@ def refuse_unplanned(place: Workplace, saved: SavedPlan, prepared: Prepared, ans
                 last is not None and last.digest == prepared.digest and (last.is_interrupted or last.state == "done")
             )
             refuse_moved(saved, answer, is_interrupted=has_begun)
+            refuse_other_values(saved, target.name, render(place, target), sealer)
 
 
 def _leave(choices: Choices) -> dict[str, bool]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from compass.change.plan import Plan
-from compass.cluster.backup import INDEX, BackupIndex
-from compass.errors import EXIT_DIFFERENT, EXIT_DONE, InvalidInput, exit_status
-from compass.remote import copy_in, is_remote
+from compass.cluster.backup import INDEX, BackupIndex, cluster_uid, verify_backup
+from compass.errors import EXIT_DIFFERENT, EXIT_DONE, CompassError, InvalidInput, exit_status
+from compass.remote import check_address, copy_in, is_remote
 from compass.steps.backup import BEFORE_RESTORE, list_backups
 from compass.steps.restore import Selection, make_restore_plan
 from compass.steps.workplace import Target, Workplace
@@ -41,14 +42,23 @@ def restore(place: Workplace, screen: Screen, backup: str, selection: Selection,
 def _fetched(place: Workplace, target: Target, backup: str) -> Path:
     if not is_remote(backup):
         return Path(backup).expanduser().absolute()
+    check_address(backup)
     folder = place.state.backups(target.name) / backup.rstrip("/").rpartition("/")[2]
-    return folder if (folder / INDEX).is_file() else copy_in(backup, folder, INDEX)
+    try:
+        verify_backup(folder)
+    except CompassError:  # absent, or damaged here while the copy may be whole
+        again = folder.with_name(f"{folder.name}-fetched") if folder.exists() else folder
+        shutil.rmtree(again, ignore_errors=True)
+        return copy_in(backup, again, INDEX)
+    return folder
 
 
 def _newest(place: Workplace, target: Target) -> Path:
     above = place.state.backups(target.name)
     there = list_backups(above) if above.is_dir() else []
-    whole = [path for path, index in there if isinstance(index, BackupIndex) and index.bundle != BEFORE_RESTORE]
+    uid = cluster_uid(place.client(target))  # another site may have a cluster of this name
+    whole = [path for path, index in there if isinstance(index, BackupIndex)
+             and index.bundle != BEFORE_RESTORE and index.cluster_uid == uid]  # fmt: skip
     if not whole:
         raise InvalidInput("restore cluster", target.name, found=f"no backup below {above}", do="name its folder")
     return whole[0]

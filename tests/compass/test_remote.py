@@ -67,6 +67,9 @@ def test_a_store_that_gives_something_else_back_is_caught(backup: Path, monkeypa
     [
         ("s3://me:secret@bucket/x", "a password in its address"),
         ("nowhere://bucket/x", "Protocol not known"),
+        ("https://files.site/x?sig=secret", "a query in its address"),
+        ("simplecache::s3://me:secret@bucket/x", "a password in its address"),
+        ("zip://x::ftp://me:secret@files.site/y.zip", "a password in its address"),
     ],
 )
 def test_an_address_that_has_no_sense_is_refused(backup: Path, address: str, said: str) -> None:

@@ -100,6 +100,7 @@ def operator(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory) -> I
             worker.signal(signal.SIGINT)
             worker.stop(5)
         server.stop(5)
+        site.close()
 
 
 def _answers(url: str) -> bool:

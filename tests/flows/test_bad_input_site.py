@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,18 @@ KUBECONFIG = ".kubectl.kubeconfig"
 
 
 @pytest.fixture(scope="module")
-def bare(make_control_plane: MakeControlPlane) -> ControlPlane:
+def bare(make_control_plane: MakeControlPlane) -> Iterator[ControlPlane]:
     """A cluster that knows neither Releases nor Cluster objects."""
-    return make_control_plane(controllers=False)
+    with make_control_plane(controllers=False) as plane:
+        yield plane
 
 
 @pytest.fixture(scope="module")
-def childless(make_control_plane: MakeControlPlane) -> ControlPlane:
+def childless(make_control_plane: MakeControlPlane) -> Iterator[ControlPlane]:
     """A control cluster that has no Cluster object."""
-    plane = make_control_plane(controllers=False)
-    install_definitions(plane)
-    return plane
+    with make_control_plane(controllers=False) as plane:
+        install_definitions(plane)
+        yield plane
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,12 @@ class Job:
 
 
 @pytest.fixture(scope="module")
-def job(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Job:
-    site = wait_settled(make_site(releases=RELEASES))
-    bundle = site.folder / "compass-upgrade-2.7.0-2.7.1" / "comapss-component-upgrade"
-    made = legacy_bundle(bundle)
-    return Job(site, bundle, made.saved, Desk(tmp_path_factory.mktemp("full-run") / "desk", prefect_home))
+def job(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Iterator[Job]:
+    with make_site(releases=RELEASES) as site:
+        wait_settled(site)
+        bundle = site.folder / "compass-upgrade-2.7.0-2.7.1" / "comapss-component-upgrade"
+        made = legacy_bundle(bundle)
+        yield Job(site, bundle, made.saved, Desk(tmp_path_factory.mktemp("full-run") / "desk", prefect_home))
 
 
 def kubectl(site: Site, cluster: str, *words: str, folder: Path) -> str:

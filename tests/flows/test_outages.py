@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,12 +45,12 @@ def away(running: Watched, go: Callable[[], None], come_back: Callable[[], None]
 
 
 @pytest.fixture
-def fragile(make_site: MakeSite, desk: Desk) -> Case:
+def fragile(make_site: MakeSite, desk: Desk) -> Iterator[Case]:
     """A site whose servers come and go, and where pods take a while to start."""
-    site = wait_settled(make_site(users=("user-1",), releases=3))
-    kubelet = site.kubelets["user-1"]
-    kubelet.behaviour = replace(kubelet.behaviour, start_seconds=3.0)
-    return Case.at(desk, site)
+    with make_site(users=("user-1",), releases=3) as site:
+        kubelet = wait_settled(site).kubelets["user-1"]
+        kubelet.behaviour = replace(kubelet.behaviour, start_seconds=3.0)
+        yield Case.at(desk, site)
 
 
 def test_servers_that_are_away_for_20_seconds_only_delay_an_upgrade(fragile: Case, large: Path) -> None:

@@ -76,6 +76,14 @@ class Site:
         """Every cluster by the name of its Cluster object, the control cluster first."""
         return {"control": self.control, **self.users}
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Stop the simulated kubelets; the clusters and the registry belong to whoever made them."""
+        """Stop the simulated kubelets and the clusters; the registry belongs to whoever made it."""
         self._stack.close()
+        for plane in self.clusters.values():
+            plane.close()

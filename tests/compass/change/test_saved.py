@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from compass.change.manifests import Desired
 from compass.change.plan import Change, Plan
-from compass.change.saved import SavedPlan, parse_saved, refuse_moved, refuse_other
+from compass.change.saved import SavedPlan, parse_saved, refuse_moved, refuse_other, refuse_other_values, sealed
+from compass.change.sealing import Sealer
 from compass.errors import InvalidInput, Refused
 
 
@@ -92,3 +94,24 @@ def test_a_cluster_without_a_plan_is_refused() -> None:
     other = plan().model_copy(update={"cluster": "user-2"})
     with pytest.raises(Refused, match="no plan of it"):
         refuse_moved(saved(plan()), other, is_interrupted=False)
+
+
+def secret(**data: str) -> Desired:
+    metadata = {"name": "password", "namespace": "a"}
+    return Desired("c", "t", {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data})
+
+
+def test_another_value_of_a_secret_is_noticed_and_none_is_in_the_file() -> None:
+    sealer = Sealer("salt")
+    made = saved(plan(), salt="salt", secrets={"user-1": sealed([secret(key="hunter2")], sealer)})
+    assert "hunter2" not in made.model_dump_json()
+    refuse_other_values(made, "user-1", [secret(key="hunter2")], Sealer("salt"))
+    for other in (secret(key="hunter3"), secret(key="hunter2", more="x"), secret()):
+        with pytest.raises(Refused, match="Secret/a/password would get other values than in the saved plan"):
+            refuse_other_values(made, "user-1", [other], sealer)
+
+
+def test_equal_values_have_other_seals_with_another_salt() -> None:
+    (one,) = sealed([secret(key="x")], Sealer("one")).values()
+    (two,) = sealed([secret(key="x")], Sealer("two")).values()
+    assert one != two

@@ -93,6 +93,22 @@ def test_a_changed_file_is_not_read_for_a_restore(folder: Path) -> None:
         read_saved(folder, entry)
 
 
+def test_a_file_with_another_object_is_not_read_for_a_restore(folder: Path) -> None:
+    one, two = verify_backup(folder).files[:2]
+    other = two.model_copy(update={"name": one.name, "namespace": one.namespace, "kind": one.kind})
+    with pytest.raises(StepFailed, match=f"found {two.ref}, expected {other.ref}"):
+        read_saved(folder, other)
+
+
+@pytest.mark.parametrize("file", ["../outside.yaml", "/etc/passwd", "objects/../../x", ""])
+def test_an_index_that_leads_out_of_the_backup_is_damaged(folder: Path, file: str) -> None:
+    document = json.loads((folder / INDEX).read_text())
+    document["files"][0]["file"] = file
+    (folder / INDEX).write_text(json.dumps(document))
+    with pytest.raises(InvalidInput, match=rf"read backup {folder / INDEX}: damaged"):
+        verify_backup(folder)
+
+
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 2}'])
 def test_a_damaged_index_shows(folder: Path, damage: str) -> None:
     (folder / INDEX).write_text(damage)

@@ -17,7 +17,7 @@ from tests.conftest import MakeControlPlane
 from tests.material.clusters import create
 from tests.servers.control_plane import ControlPlane
 
-pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cluster-api")]
+pytestmark = pytest.mark.servers
 
 
 def workplace(kubeconfig: Path, place: str) -> Workplace:
@@ -33,7 +33,11 @@ def uid_of(client: ClusterClient) -> str:
 def test_the_managed_cluster_is_worked_on_and_not_the_one_that_manages_it(
     control_plane: ControlPlane, make_control_plane: MakeControlPlane, tmp_path: Path
 ) -> None:
-    managed = make_control_plane()
+    with make_control_plane(controllers=False) as managed:
+        work_on(managed, control_plane, tmp_path)
+
+
+def work_on(managed: ControlPlane, control_plane: ControlPlane, tmp_path: Path) -> None:
     config = yaml.safe_dump(managed.kubeconfig_document(auth="certificate", name="seven"))
     create(control_plane, [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fleet"}},
