@@ -1,14 +1,16 @@
 """At most so many uploads to one registry by a whole site: a global concurrency limit of the Prefect server.
 
 A lease is given for a minute and renewed while its upload goes on, so that a run that dies frees its slots by itself
-(Prefect's server looks for leases that have run out every 15 seconds).
+(Prefect's server looks for leases that have run out every 15 seconds).  It serves several uploads of a run, one after
+the other: a server on SQLite that is asked for each of many small ones answers 503 (measured): its database is locked.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -24,11 +26,23 @@ from compass.steps.workplace import Workplace
 LEASE_SECONDS = 60.0  # the shortest that a server gives
 RENEWED_EVERY_SECONDS = 20.0
 LONGEST_PAUSE_SECONDS = 2.0
+BUSY_PAUSE_SECONDS = 0.2
+# So long a lease serves one upload after another, and so long it may lie idle between two.
+REUSED_SECONDS, IDLE_SECONDS = 15.0, 1.0
 ANSWER_SECONDS = 10.0
 AWAY_SECONDS = 20.0
 # A server that lost its leases, as one that keeps them in memory does when it is restarted, never frees their slots.
 LONGEST_WAIT_SECONDS = 900.0
-TAKEN = 423
+TAKEN, BUSY = 423, 503
+
+
+@dataclass
+class _Lease:
+    """One slot; times are by the monotonic clock."""
+
+    id: UUID
+    given: float
+    idle_since: float = 0.0
 
 
 @contextmanager
@@ -66,7 +80,8 @@ class SiteSlots:
         self._client, self._name, self._count, self._here = client, name, count, here
         self._clock, self._log = clock, log
         self._turns = Turns(1)
-        self._leases: set[UUID] = set()
+        self._leases: dict[UUID, _Lease] = {}
+        self._idle: list[_Lease] = []
         self._is_known = self._is_given_up = False
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -74,9 +89,10 @@ class SiteSlots:
         self._renewing.start()
 
     def close(self) -> None:
-        """Renew no lease any more; those still held run out."""
+        """Give the idle leases back and renew no other any more; those still held run out."""
         self._closed.set()
         self._renewing.join(ANSWER_SECONDS)
+        self._give_back(self._take_idle(0.0))
 
     @contextmanager
     def hold(self, check: Callable[[], None]) -> Iterator[None]:
@@ -88,9 +104,11 @@ class SiteSlots:
             finally:
                 self._release(lease)
 
-    def _acquire(self, check: Callable[[], None]) -> UUID | None:
+    def _acquire(self, check: Callable[[], None]) -> _Lease | None:
         """Return a lease; ``None`` where the server gives none to anybody."""
         with self._turns.take(1, check):  # one of our threads asks for all that wait
+            if lease := self._reused():
+                return lease
             began = answered = self._clock.monotonic()
             while not self._is_given_up:
                 check()
@@ -109,7 +127,11 @@ class SiteSlots:
                     self._clock.sleep(pause)
         return None
 
-    def _ask(self) -> UUID | None:
+    def _reused(self) -> _Lease | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def _ask(self) -> _Lease | None:
         if not self._is_known:
             self._make()
             self._is_known = True
@@ -118,9 +140,9 @@ class SiteSlots:
         ).json()
         if not answer["limits"]:  # an operator has deleted it meanwhile
             return None
-        lease = UUID(answer["lease_id"])
+        lease = _Lease(UUID(answer["lease_id"]), self._clock.monotonic())
         with self._lock:
-            self._leases.add(lease)
+            self._leases[lease.id] = lease
         return lease
 
     def _make(self) -> None:
@@ -137,16 +159,39 @@ class SiteSlots:
         self._log(f"the Prefect server {what}: uploads are limited on this machine only; "
                   f"see prefect gcl inspect {self._name}")  # fmt: skip
 
-    def _release(self, lease: UUID | None) -> None:
+    def _release(self, lease: _Lease | None) -> None:
+        """Keep a lease for the next upload, unless others should have their turn."""
         if lease is None:
             return
+        now = self._clock.monotonic()
+        if now - lease.given > REUSED_SECONDS or self._closed.is_set():
+            self._give_back([lease])
+            return
+        lease.idle_since = now
         with self._lock:
-            self._leases.discard(lease)
-        with suppress(Exception), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # it runs out by itself
-            self._client.release_concurrency_slots_with_lease(lease_id=lease)
+            self._idle.append(lease)
+
+    def _take_idle(self, longer_than_seconds: float) -> list[_Lease]:
+        now = self._clock.monotonic()
+        with self._lock:
+            old = [x for x in self._idle if now - x.idle_since >= longer_than_seconds]
+            self._idle = [x for x in self._idle if x not in old]
+        return old
+
+    def _give_back(self, leases: Iterable[_Lease]) -> None:
+        for lease in leases:
+            with self._lock:
+                self._leases.pop(lease.id, None)
+            with suppress(Exception), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # it runs out by itself
+                self._client.release_concurrency_slots_with_lease(lease_id=lease.id)
 
     def _renew(self) -> None:
-        while not self._closed.wait(RENEWED_EVERY_SECONDS):
+        renewed = self._clock.monotonic()
+        while not self._closed.wait(IDLE_SECONDS):
+            self._give_back(self._take_idle(IDLE_SECONDS))
+            if self._clock.monotonic() - renewed < RENEWED_EVERY_SECONDS:
+                continue
+            renewed = self._clock.monotonic()
             with self._lock:
                 leases = list(self._leases)
             for lease in leases:
@@ -165,6 +210,8 @@ def _problem(error: Exception) -> str:
 def _pause(error: Exception) -> float:
     """Return when to ask again: the server's own word, but not for long."""
     wanted = error.response.headers.get("Retry-After", "") if isinstance(error, PrefectHTTPStatusError) else ""
+    if isinstance(error, PrefectHTTPStatusError) and error.response.status_code == BUSY:
+        return BUSY_PAUSE_SECONDS
     try:
         return min(float(wanted), LONGEST_PAUSE_SECONDS)
     except ValueError:  # none, or a date

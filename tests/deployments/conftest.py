@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.deployments.prefect_api import prefect_server
+from tests.servers.prefect import prefect_server
 
 
 @pytest.fixture(scope="session")

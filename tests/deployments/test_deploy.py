@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from compass.documents import dump_yaml
-from tests.deployments.prefect_api import BIN, asked, environ_of
+from tests.servers.prefect import BIN, asked, environ_of
 from tests.servers.process import free_port
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect-deploy")]

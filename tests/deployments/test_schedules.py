@@ -18,7 +18,7 @@ from compass.window.model import Window
 from compass.window.openings import Calendar
 from compass.window.schedule import MAX_TEXT, Schedule, prefect_schedules
 from tests.compass.window.rules import changes_of_the_clock, random_windows
-from tests.deployments.prefect_api import asked
+from tests.servers.prefect import asked
 
 LAST = datetime(2036, 12, 1, tzinfo=UTC)
 

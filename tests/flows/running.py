@@ -59,7 +59,8 @@ class Ended:
 class Desk:
     """Where the command is run from: home, temporary folder and state directory are private to one test."""
 
-    def __init__(self, folder: Path, prefect_home: Path) -> None:
+    def __init__(self, folder: Path, prefect_home: Path, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = dict(environ or {})
         self.folder = folder
         self.state = folder / "state"
         self.temporary = folder / "tmp"
@@ -73,7 +74,7 @@ class Desk:
         """Return the variables that the command sees; nobody's registry password is among them."""
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
         own = {"HOME": str(self.home), "TMPDIR": str(self.temporary), "PREFECT_HOME": str(self.prefect_home)}
-        return {**kept, **own, **(more or {})}
+        return {**kept, **own, **self._environ, **(more or {})}
 
     def start(self, *words: object, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start the command with a state directory of the desk's own."""

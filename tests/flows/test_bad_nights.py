@@ -16,7 +16,7 @@ from tests.flows.running import Case, Desk, Watched, ended
 from tests.material.clusters import create
 from tests.servers.process import wait_until
 
-pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.xdist_group("nights")]
+pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.shared_prefect, pytest.mark.xdist_group("nights")]
 Json = dict[str, Any]
 
 

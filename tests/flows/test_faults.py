@@ -16,9 +16,9 @@ from tests.flows.running import Case, Desk, Ended
 from tests.servers.faults.plan import FaultPlan
 from tests.servers.faults.site import faulty_site
 
-pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.xdist_group("nights")]
+pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.shared_prefect, pytest.mark.xdist_group("nights")]
 #: How many nights are tried; set COMPASS_FAULTS for more, COMPASS_SEED for others.
-RUNS = int(os.environ.get("COMPASS_FAULTS", "2"))
+RUNS = int(os.environ.get("COMPASS_FAULTS", "1"))
 SEED = int(os.environ.get("COMPASS_SEED", "1"))
 Json = dict[str, Any]
 State = Mapping[Name, Json]

@@ -127,8 +127,7 @@ def load_through_kills(desk: Desk, bundle: Path, target: Target, seed: int, work
     return hits
 
 
-@pytest.mark.parametrize("style", ["legacy", "containerd"])
-@pytest.mark.parametrize("where", ["simulated", "real"])
+@pytest.mark.parametrize(("where", "style"), [("real", "legacy"), ("simulated", "containerd")])
 @pytest.mark.parametrize("seed", [1])
 def test_a_load_that_is_killed_again_and_again_ends_well(
     style: Style, where: str, seed: int, desk: Desk, tmp_path: Path, request: pytest.FixtureRequest

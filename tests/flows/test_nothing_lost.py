@@ -18,7 +18,7 @@ from rehearsal.pods import Behaviour
 from rehearsal.site import SimulatedSite
 from tests.flows.running import Desk, Ended
 
-pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("nothing-lost")]
+pytestmark = [pytest.mark.prefect, pytest.mark.shared_prefect, pytest.mark.xdist_group("nothing-lost")]
 Json = dict[str, Any]
 KINDS = (("v1", "Service"), ("v1", "ServiceAccount"), ("v1", "ConfigMap"), ("apps/v1", "Deployment"))
 MINION = ("apps/v1", "Deployment", "kube-system", "am-minion")

@@ -14,7 +14,13 @@ from tests.material.bundles import component_images, legacy_bundle
 from tests.servers.node import RealNode
 from tests.servers.registry import DockerRegistry
 
-pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.node, pytest.mark.xdist_group("real-node")]
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.prefect,
+    pytest.mark.shared_prefect,
+    pytest.mark.node,
+    pytest.mark.xdist_group("real-node"),
+]
 SECONDS = 120
 
 
