@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from compass.bundle.definition import Role
 from compass.documents import Document
+from compass.window.openings import Calendar
 
 TIMEOUT_SECONDS = 600.0
+AtWindowEnd = Literal["finish-step", "finish-cluster", "rollback"]
 
 
 class Where(Document):
@@ -35,6 +39,7 @@ class Choices(Document):
 
     ``key`` is the file of a public key that must have signed the bundle, empty where it need not be signed;
     ``exact_images`` pushes an image even where the registry has the same content under another digest.
+    ``at_window_end`` is what becomes of a cluster whose window ends while it is upgraded.
     """
 
     values: dict[str, str] = Field(default_factory=dict)
@@ -53,14 +58,16 @@ class Choices(Document):
     exact_images: bool = False
     key: str = ""
     parallel_clusters: int = Field(default=8, ge=1, le=64)
+    at_window_end: AtWindowEnd = "finish-cluster"
 
 
 class Job(Document):
-    """One thing asked for: a bundle (empty where none is needed), where it goes, and how."""
+    """One thing asked for: a bundle (empty where none is needed), where it goes, how, and when it may."""
 
     bundle: str = "."
     where: Where = Where()
     choices: Choices = Choices()
+    calendar: Calendar = Calendar()
 
     def for_cluster(self, name: str) -> Job:
         """Return the same job for one cluster."""

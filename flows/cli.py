@@ -21,13 +21,14 @@ from compass.errors import EXIT_FAILED, EXIT_INVALID, CompassError, exit_status
 from compass.steps.restore import Selection
 from compass.steps.workplace import Workplace
 from flows import loading, packing
-from flows.options import HOW, LEAVE, SHOW, WHERE, Leave, Options
+from flows.options import ANY_TIME, HOW, LEAVE, SHOW, WHERE, Leave, Opening, Options
 from flows.screen import Output, Screen
 from flows.verbs import backup as backups_
 from flows.verbs import check as checks
 from flows.verbs import deploy as deploys
 from flows.verbs import drift as drifts
 from flows.verbs import inspect as inspects
+from flows.verbs import inspect_inventory as inventories
 from flows.verbs import plan as plans
 from flows.verbs import remove as removals
 from flows.verbs import restore as restores
@@ -56,7 +57,10 @@ HERE, DEFAULTS, NO_LEAVE = Path(), Options(), Leave()
 
 @app.command
 def inspect(bundle: Bundle = HERE, /, *, options: Options = DEFAULTS) -> int:
-    """Show what is inside a bundle; its checksums, where it has any, are verified."""
+    """Show what is inside a bundle, its checksums verified; with --inventory, each cluster and whether it answers."""
+    if options.inventory and not options.cluster:
+        path = options.inventory
+        return _answer(options.screen(), lambda screen: inventories.inspect_inventory(path, screen))
     return _ask(bundle, options, inspects.inspect)
 
 
@@ -128,6 +132,7 @@ def upgrade(
     saved: Annotated[
         Path | None, Parameter(name="--plan", help="Do what this saved plan says, or nothing.", group=HOW)
     ] = None,
+    opening: Opening = ANY_TIME,
     leave: Leave = NO_LEAVE,
     options: Options = DEFAULTS,
 ) -> int:
@@ -136,15 +141,26 @@ def upgrade(
     def run(place: Workplace, screen: Screen) -> int:
         if dry_run:
             return plans.plan(place, screen, agreed=saved)
-        return upgrades.upgrade(place, screen, yes=yes, saved=saved)
+        return upgrades.upgrade(place, screen, opening, yes=yes, saved=saved)
 
-    return _ask(bundle, options, run, leave)
+    return _ask(bundle, options, run, leave, opening)
 
 
 @app.command
-def remove(bundle: Bundle = HERE, /, *, yes: Yes = False, dry_run: DryRun = False, options: Options = DEFAULTS) -> int:
+def remove(
+    bundle: Bundle = HERE,
+    /,
+    *,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    opening: Opening = ANY_TIME,
+    options: Options = DEFAULTS,
+) -> int:
     """Remove the Releases that the bundle names, after a verified backup."""
-    return _ask(bundle, options, lambda place, screen: removals.remove(place, screen, yes=yes, dry_run=dry_run))
+    return _ask(
+        bundle, options, lambda place, screen: removals.remove(place, screen, opening, yes=yes, dry_run=dry_run),
+        opening=opening,
+    )  # fmt: skip
 
 
 @app.command
@@ -253,15 +269,16 @@ def _answer(screen: Screen, run: Callable[[Screen], int]) -> int:
 
 
 def _ask(
-    bundle: Path | None, options: Options, run: Callable[[Workplace, Screen], int], leave: Leave = NO_LEAVE
-) -> int:
+    bundle: Path | None, options: Options, run: Callable[[Workplace, Screen], int], leave: Leave = NO_LEAVE,
+    opening: Opening = ANY_TIME,
+) -> int:  # fmt: skip
     screen = options.screen()
     if bundle is None and _stands_in_bundle():
         bundle = HERE  # which leads to the site, as with the old scripts
     if options.verbose:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     try:
-        job = options.job(bundle, leave)
+        job = options.job(bundle, leave, opening)
         with screen.progress() as make, Workplace(job, os.environ, progress=make("")) as place:
             status = run(place, screen)
     except CompassError as error:

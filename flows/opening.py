@@ -15,6 +15,7 @@ from compass.clock import system_clock
 from compass.errors import Refused
 from compass.window.lateness import Decision, lateness
 from compass.window.openings import Calendar
+from compass.window.room import Estimate, room
 
 
 def keep_to_windows(cluster: str, calendar: Calendar, ignore_window: str = "") -> str:
@@ -36,6 +37,27 @@ def keep_to_windows(cluster: str, calendar: Calendar, ignore_window: str = "") -
     if decision.action == "run":
         log.info("%s: %s", cluster, decision.reason)
         return ""
+    return _not_now(cluster, decision, ignore_window)
+
+
+def keep_to_room(cluster: str, calendar: Calendar, needed: Estimate | None, ignore_window: str = "") -> str:
+    """Come back only when what takes so long can end before the window does; otherwise as ``keep_to_windows``.
+
+    Raises:
+        Refused: there is too little time, and the run is of no deployment.
+    """
+    if needed is None or not calendar.windows:
+        return ""
+    now = system_clock().now()
+    decision = room(_meant_for(now), now, calendar, needed)
+    if decision.action == "run":
+        get_run_logger().info("%s: %s", cluster, decision.reason)
+        return ""
+    return _not_now(cluster, decision, ignore_window)
+
+
+def _not_now(cluster: str, decision: Decision, ignore_window: str) -> str:
+    log = get_run_logger()
     if ignore_window.strip():
         line = f"{decision.reason}; begun all the same: {ignore_window.strip()}"
         log.warning("%s: %s", cluster, line)

@@ -10,14 +10,16 @@ from cyclopts import Group, Parameter
 
 from compass.bundle.definition import Role
 from compass.errors import InvalidInput
-from compass.job import TIMEOUT_SECONDS, Choices, Job, Where
+from compass.job import TIMEOUT_SECONDS, AtWindowEnd, Choices, Job, Where
 from compass.remote import check_address
+from compass.site.inventory import read_inventory
 from flows.screen import Output, Screen
 
 LEAVE = Group("Leave", sort_key=0)
 WHERE = Group("Where", sort_key=1)
-HOW = Group("How", sort_key=2)
-SHOW = Group("What is shown", sort_key=3)
+WHEN = Group("When", sort_key=2)
+HOW = Group("How", sort_key=3)
+SHOW = Group("What is shown", sort_key=4)
 
 
 @Parameter(name="*")
@@ -44,9 +46,27 @@ class Leave:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class Opening:
+    """What windows mean to a run on one's own machine; an inventory says when they are."""
+
+    wait: Annotated[bool, Parameter(group=WHEN, negative="")] = False
+    "Wait for the next window; without it, exit status 4 says when that is."
+    ignore_window: Annotated[str, Parameter(group=WHEN)] = ""
+    "Why the windows do not count this time; the reason is in the report."
+    at_window_end: Annotated[AtWindowEnd, Parameter(group=WHEN)] = "finish-cluster"
+    "When the window ends all the same: end the cluster, end the step and go on in the next window, or roll back."
+
+
+ANY_TIME = Opening()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class Options:
     """Where the work is, how it is done, and what is shown."""
 
+    inventory: Annotated[Path | None, Parameter(group=WHERE)] = None
+    "Inventory that says how to reach --cluster, with which choices, and when it may be changed."
     site: Annotated[Path | None, Parameter(group=WHERE)] = None
     "Folder with .install-env.sh and .kubectl.kubeconfig; default: ../.. of the bundle, as the old scripts had it."
     kubeconfig: Annotated[Path | None, Parameter(group=WHERE)] = None
@@ -96,7 +116,7 @@ class Options:
         """Return where results and progress go."""
         return Screen(self.output, quiet=self.quiet, verbose=self.verbose)
 
-    def job(self, bundle: Path | None, leave: Leave) -> Job:
+    def job(self, bundle: Path | None, leave: Leave, opening: Opening = ANY_TIME) -> Job:
         """Return the job that these options ask for; paths are made absolute, as a flow may run elsewhere.
 
         Raises:
@@ -113,7 +133,7 @@ class Options:
             check_address(self.backup_to)
         if self.context and not self.kubeconfig and not self.site:
             raise InvalidInput("read option", "--context", found="no kubeconfig", do="pass --kubeconfig too")
-        return Job(
+        asked = Job(
             bundle=_absolute(bundle) or "",
             where=Where(
                 site=_absolute(self.site), kubeconfig=_absolute(self.kubeconfig), context=self.context,
@@ -127,8 +147,25 @@ class Options:
                 timeout_seconds=self.timeout, patience_seconds=self.patience,
                 registry_concurrency=min(self.registry_concurrency, 64),
                 registry_uploads=min(self.registry_uploads, 64), parallel_clusters=min(self.parallel, 64),
+                at_window_end=opening.at_window_end,
             ),
         )  # fmt: skip
+        return self._by_inventory(asked) if self.inventory else asked
+
+    def _by_inventory(self, asked: Job) -> Job:
+        """Return the job for one cluster of the inventory; what it says of the place holds, and so do its choices."""
+        if len(self.cluster) != 1 or self.site or self.kubeconfig or self.role:
+            raise InvalidInput("read option", "--inventory", found="--site, --kubeconfig, --role, or no --cluster",
+                               expected="one --cluster of the inventory, which says the rest")  # fmt: skip
+        path = self.inventory or Path()
+        inventory = read_inventory(path)
+        site, cluster = inventory.find(self.cluster[0], str(path))
+        where = inventory.where(site, cluster).model_copy(update={"clusters": (cluster.object or cluster.name,)})
+        given = {name: value for name, value in asked.choices if value != Choices.model_fields[name].get_default()}
+        values = {**cluster.choices.values, **asked.choices.values}
+        choices = cluster.choices.model_copy(update={**given, "values": values})
+        bundle = asked.bundle or ""
+        return Job(bundle=bundle, where=where, choices=choices, calendar=inventory.calendar(site, cluster))
 
 
 def _absolute(path: Path | None) -> str | None:

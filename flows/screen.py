@@ -22,6 +22,7 @@ from compass.progress import Pace
 
 Output = Literal["text", "json"]
 PLAIN_EVERY_SECONDS = 5.0
+COUNTED_EVERY_SECONDS = 600.0
 WIDE = 4096
 
 
@@ -43,6 +44,7 @@ class Screen:
             self.out = Console(soft_wrap=True, highlight=False, width=WIDE)  # a file has no edge to fold at
         self.err = Console(stderr=True, soft_wrap=True, highlight=False)
         self._bars = Bars(self.err)
+        self._counted = -math.inf
 
     def result(self, value: Any, text: Callable[[], None]) -> None:
         """Show a result: ``value`` as JSON, or what ``text`` prints."""
@@ -67,6 +69,17 @@ class Screen:
         if not self.quiet:
             self._bars.clear()
             self.err.print(_plain(text, style))
+
+    def countdown(self, what: str, seconds_left: float) -> None:
+        """Show how long is left until something: a line that changes on a terminal, else a line every ten minutes."""
+        if self.quiet:
+            return
+        text = f"{what}: {time_text(seconds_left)} left"
+        if self.err.is_terminal:
+            self.err.print(_plain(f"{text}   "), end="\r")
+        elif time.monotonic() - self._counted > COUNTED_EVERY_SECONDS:
+            self._counted = time.monotonic()
+            self.tell(text)
 
     def fail(self, text: str) -> None:
         """Print why the verb failed, whatever the settings."""

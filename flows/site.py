@@ -22,9 +22,10 @@ from compass.steps.preflight import Findings
 from compass.steps.record import who
 from compass.steps.workplace import Target
 from compass.store import StateDirectory, write_file
+from compass.window.openings import Calendar
 from flows.engine import FLOW_SETTINGS, best_effort
 from flows.remove import remove_from
-from flows.upgrade import ClusterUpgrade
+from flows.upgrade import ClusterUpgrade, closing
 from tasks import bundle as bundles
 from tasks import images, plan, record, sites
 
@@ -43,6 +44,8 @@ def upgrade_site(
     choices: Choices = Choices(),
     plan_digests: dict[str, str] | None = None,
     run_name: str = "",
+    calendar: Calendar = Calendar(),
+    ignored: str = "",
 ) -> RunReport:
     """Upgrade every cluster that ``where`` leads to: plan all, load once, the control cluster, then the others.
 
@@ -54,21 +57,24 @@ def upgrade_site(
         choices: how to go about it.
         plan_digests: by cluster, the digest of the plan that a person saw; one that differs now is refused.
         run_name: what the report is called, below ``reports`` in the state directory.
+        calendar: when they may be changed; whoever starts this has looked whether that is now.
+        ignored: why that does not count this time, for the reports.
 
     Raises:
         CompassError: the input is wrong, or at least one cluster failed; the report is written before.
     """
-    job = Job(bundle=bundle, where=where, choices=choices)
-    run = _SiteRun(job, run_name, plan_digests or {})
+    job = Job(bundle=bundle, where=where, choices=choices, calendar=calendar)
+    run = _SiteRun(job, run_name, plan_digests or {}, ignored)
     return run.run()
 
 
 class _SiteRun:
     """One run over a site; collects a report per cluster."""
 
-    def __init__(self, job: Job, name: str, plan_digests: dict[str, str]) -> None:
-        self.job, self.plan_digests = job, plan_digests
+    def __init__(self, job: Job, name: str, plan_digests: dict[str, str], ignored: str = "") -> None:
+        self.job, self.plan_digests, self.ignored = job, plan_digests, ignored
         self.clock = system_clock()
+        self.closes = closing(job.calendar, ignored)
         self.started = self.clock.now()
         self.name = name or run_name(self.started)
         self.reports: dict[str, ClusterReport] = {}
@@ -161,17 +167,27 @@ class _SiteRun:
         if target.role == "control":  # removal comes at the very end, once every cluster came out well
             choices = self.job.choices.model_copy(update={"keep_obsolete": True, "prune": False})
             job, planned = job.model_copy(update={"choices": choices}), planned.without_removals()
-        if stopping.requested():
-            self._fail(target, StepFailed("begin", f"cluster {target.name}", found="interrupted"))
+        if (why := self._why_not()) is not None:
+            self._fail(target, why)
             self.reports[target.name] = _not_started(target)
             return
         try:
-            upgrade = ClusterUpgrade(job, target, self.prepared, planned, self.name)
+            upgrade = ClusterUpgrade(job, target, self.prepared, planned, self.name, self.closes)
+            upgrade.journal.warnings += [self.ignored] if self.ignored else []
             self.reports[target.name] = upgrade.run()
         except CompassError as error:
             if isinstance(error.report, ClusterReport):
                 self.reports[target.name] = error.report
             self._fail(target, error)
+
+    def _why_not(self) -> CompassError | None:
+        """Return why no other cluster is begun."""
+        if stopping.requested():
+            return StepFailed("begin", "the next cluster", found="interrupted")
+        if self.closes and self.clock.now() >= self.closes:
+            return Refused("begin", "the next cluster", found=f"the window ended at {iso(self.closes)}",
+                           do="give the same command in the next window: it does the rest")  # fmt: skip
+        return None
 
     def _remove(self, plans: dict[str, Plan]) -> None:
         """Remove what is obsolete on the control cluster, once nobody needs it any more."""

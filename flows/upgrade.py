@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
 
 from prefect import flow
 
 from compass.change.plan import Plan
-from compass.clock import system_clock
+from compass.clock import iso, system_clock
 from compass.cluster.lock import ClusterLock
 from compass.cluster.record import Record
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed
 from compass.job import Choices, Job, Where
-from compass.report import ClusterReport, Journal, StepState
+from compass.report import ClusterReport, Journal, RunReport, StepState
 from compass.steps.failure import after_failure
 from compass.steps.lock import is_ours, locked
 from compass.steps.prepare import Prepared
-from compass.steps.record import ended
+from compass.steps.record import ended, who
 from compass.steps.workplace import Target
+from compass.store import StateDirectory, write_file
 from compass.window.openings import Calendar
 from flows.engine import FLOW_SETTINGS, as_known, best_effort
-from flows.opening import keep_to_windows
-from tasks import apply, backup, check, images, plan, record, sites
+from flows.opening import keep_to_room, keep_to_windows
+from tasks import apply, backup, check, estimate, images, plan, record, sites
 from tasks import bundle as bundles
 
 
@@ -52,10 +55,45 @@ def upgrade_cluster(
     job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
     prepared = bundles.prepare(job)
     target = only(sites.find_targets(job))
+    if calendar.windows:
+        ignored += keep_to_room(cluster, calendar, estimate.expected(job, target, prepared), ignore_window)
     sites.preflight_site(job, prepared)
-    upgrade = ClusterUpgrade(job, target, prepared)
+    upgrade = ClusterUpgrade(job, target, prepared, closes=closing(calendar, ignored))
     upgrade.journal.warnings += [ignored] if ignored else []
-    return upgrade.run()
+    return reported(upgrade)
+
+
+def closing(calendar: Calendar, ignored: str = "") -> datetime | None:
+    """Return when the window ends that is open now, or was just before; ``None`` when windows do not count."""
+    if not calendar.windows or ignored:
+        return None
+    now = system_clock().now()
+    opening = calendar.current(now)
+    return opening.end if opening else now
+
+
+def reported(upgrade: ClusterUpgrade) -> ClusterReport:
+    """Upgrade one cluster and leave a report of it on this machine, as a run over a site does."""
+    started, clock = iso(system_clock().now()), system_clock()
+    known: CompassError | None = None
+    try:
+        report = upgrade.run()
+    except CompassError as error:
+        known = error
+        if not isinstance(error.report, ClusterReport):
+            raise
+        report = error.report
+    prepared = upgrade.prepared
+    whole = RunReport(
+        verb="upgrade", bundle=prepared.name, version=prepared.version, digest=prepared.digest, by=who(),
+        started=started, finished=iso(clock.now()),
+        state="failed" if known else "done" if report.state == "upgraded" else "unchanged", clusters=(report,),
+    )  # fmt: skip
+    path = StateDirectory(Path(upgrade.job.where.state_dir)).reports / f"{upgrade.journal.run}.json"
+    write_file(path, whole.model_dump_json(indent=1).encode())
+    if known:
+        raise known
+    return report
 
 
 def only(targets: list[Target]) -> Target:
@@ -73,17 +111,20 @@ class ClusterUpgrade:
     """The steps of one cluster, with the journal that becomes its report; runs inside whatever flow is running.
 
     In a run over a whole site the images are loaded already, and ``planned`` is the plan that was agreed to: a
-    cluster that has moved since is refused.
+    cluster that has moved since is refused.  ``closes`` is when its window ends.
     """
 
     def __init__(
-        self, job: Job, target: Target, prepared: Prepared, planned: Plan | None = None, run: str = ""
-    ) -> None:
+        self, job: Job, target: Target, prepared: Prepared, planned: Plan | None = None, run: str = "",
+        closes: datetime | None = None,
+    ) -> None:  # fmt: skip
         self.job, self.target, self.prepared, self.agreed = job, target, prepared, planned
+        self.closes = closes if job.choices.at_window_end != "finish-cluster" else None
         self.journal = Journal(target.name, target.role, system_clock(), run)
         self.plan: Plan | None = None
         self.record: Record | None = None
         self.lock: ClusterLock | None = None
+        self.is_late = False
 
     def run(self) -> ClusterReport:
         """Take every step under the cluster's lock and return the report.
@@ -124,7 +165,9 @@ class ClusterUpgrade:
         last = record.last_record(job, target)
         interrupted = last if last and last.is_interrupted and last.digest == self.prepared.digest else None
         if planned.acting or interrupted:
+            self._refuse_after_window()
             self._back_up(planned, interrupted)
+        self._refuse_after_window()
         self._load()
         self._begin_record(planned, last)
         self._change(planned)
@@ -160,6 +203,8 @@ class ClusterUpgrade:
     @contextmanager
     def _step(self, name: str) -> Iterator[list[str]]:
         """Take a step that changes the cluster, and let its Record say so."""
+        if name != "wait":  # what was applied is waited for, whatever the time
+            self._refuse_after_window()
         if self.record is not None:
             self.record = self.record.model_copy(update={"step": name})
             record.note_step(self.job, self.target, self.record)
@@ -172,7 +217,29 @@ class ClusterUpgrade:
         with self._step("apply") as lines:
             lines += apply.apply_plan(self.job, self.target, planned).lines
         with self._step("wait") as lines:
-            lines += apply.wait_rolled_out(self.job, self.target, planned).lines
+            lines += apply.wait_rolled_out(self._in_time(), self.target, planned).lines
+
+    def _refuse_after_window(self) -> None:
+        """Check that the window has not ended, where that ends the upgrade.
+
+        Raises:
+            Refused: it has.
+        """
+        if self.closes and system_clock().now() >= self.closes:
+            self.is_late = True
+            raise Refused(
+                "go on with", f"cluster {self.target.name}", found=f"its window ended at {iso(self.closes)}",
+                expected="time left", do="give the same command in its next window: it goes on from here",
+            )  # fmt: skip
+
+    def _in_time(self) -> Job:
+        """Return the job for a rollout that is taken back when it has not ended by the end of the window."""
+        choices = self.job.choices
+        if self.closes is None or choices.at_window_end != "rollback":
+            return self.job
+        left = max((self.closes - system_clock().now()).total_seconds(), 1.0)
+        seconds = min(left, choices.timeout_seconds)
+        return self.job.model_copy(update={"choices": choices.model_copy(update={"timeout_seconds": seconds})})
 
     def _prove(self, planned: Plan) -> None:
         with self.journal.step("check") as lines:
@@ -202,8 +269,14 @@ class ClusterUpgrade:
             record.keep_record(self.job, self.target, done)
 
     def _failed(self, error: CompassError) -> ClusterReport:
-        """Take the cluster back to its backup once anything was changed, and tell it how the upgrade ended."""
-        return roll_back(self.job, self.target, self.journal, self.record, self.lock, error)
+        """Take the cluster back to its backup once anything was changed, and tell it how the upgrade ended.
+
+        One that stopped after a step because its window ended stays as it is.
+        """
+        job = self.job
+        if self.is_late and job.choices.at_window_end == "finish-step":
+            job = job.model_copy(update={"choices": job.choices.model_copy(update={"rollback": False})})
+        return roll_back(job, self.target, self.journal, self.record, self.lock, error)
 
 
 def roll_back(

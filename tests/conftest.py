@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -31,6 +32,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asked = next((x for x in SHARED if x in getattr(item, "fixturenames", ())), None)
         if asked and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(asked.replace("_", "-")))
+
+
+_users: Counter[str] = Counter()
+_closers: dict[str, Callable[[], None]] = {}
+
+
+def close_after_last(name: str, close: Callable[[], None]) -> None:
+    """Let a fixture of SHARED be closed after the last test that asks for it; closing it again must do no harm."""
+    _closers[name] = close
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Count who shares what, so that it can be closed after the last one: idle API servers cost a tenth of a core."""
+    _users.update(x for item in session.items for x in SHARED if x in getattr(item, "fixturenames", ()))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Close what no test will ask for any more; all who share it are in one group, which one process runs."""
+    for name in set(SHARED) & set(getattr(item, "fixturenames", ())):
+        _users[name] -= 1
+        if not _users[name] and name in _closers:
+            _closers.pop(name)()
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +118,9 @@ def make_site(
 @pytest.fixture(scope="session")
 def site(make_site: MakeSite) -> Site:
     """One populated site for all, with simulated kubelets; a test that changes it makes one of its own."""
-    return make_site()
+    made = make_site()
+    close_after_last("site", made.close)
+    return made
 
 
 @pytest.fixture(scope="session")

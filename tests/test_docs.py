@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,13 +49,19 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert named <= targets, named - targets
 
 
+@cache
+def help_of(verb: str) -> str:
+    """Return what a verb says of itself."""
+    return subprocess.run([COMMAND, verb, "--help"], capture_output=True, text=True, check=True).stdout
+
+
 def test_every_verb_and_option_that_is_named_exists() -> None:
     for path in DOCUMENTS:
         for line in "\n".join(blocks(path, "bash")).splitlines():
             if "compass-upgrade " not in line or line.startswith("cd "):
                 continue
             words = line[line.index("compass-upgrade ") :].partition("#")[0].split()
-            helped = subprocess.run([COMMAND, words[1], "--help"], capture_output=True, text=True, check=True).stdout
+            helped = help_of(words[1])
             for option in (x for x in words if x.startswith("--")):
                 assert option in helped, line
 

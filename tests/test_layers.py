@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "compass.bundle.definition", "compass.bundle.legacy", "compass.documents", "compass.errors",
     },
     "compass.bundle.tarball": {"compass.errors"},
-    "compass.job": {"compass.bundle.definition", "compass.documents"},
+    "compass.job": {"compass.bundle.definition", "compass.documents", "compass.window"},
     "compass.window": {"compass.documents", "compass.errors", "compass.window"},
     "compass.site": {
         "compass.bundle.definition", "compass.bundle.legacy", "compass.documents", "compass.errors", "compass.job",
@@ -88,6 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compass.report": {
         "compass.clock", "compass.documents", "compass.errors", "compass.steps", "compass.stopping",
     },
+    "compass.estimate": {"compass.cluster", "compass.report", "compass.steps", "compass.window"},
     "compass.markdown": {"compass.change", "compass.report", "compass.steps"},
     # the storeys above the core
     "tasks": {"compass", "compass.*", "tasks"},

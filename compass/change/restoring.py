@@ -30,10 +30,24 @@ def put_back(saved: dict[str, Any], live: dict[str, Any], manager: str) -> dict[
         metadata.pop(key, None)
         if key in live["metadata"]:
             metadata[key] = copy.deepcopy(live["metadata"][key])
+    _name_owners_as_now(metadata, live["metadata"])
     wanted.pop("status", None)
     if "status" in live:
         wanted["status"] = copy.deepcopy(live["status"])
     return wanted
+
+
+def _name_owners_as_now(metadata: dict[str, Any], now: dict[str, Any]) -> None:
+    """Give owners the uid that they have now: one that was created again has another, and by the old one, which nobody
+    has any more, the object would be collected.
+    """
+    uids = {_owner(x): x.get("uid") for x in now.get("ownerReferences") or []}
+    for reference in metadata.get("ownerReferences") or []:
+        reference["uid"] = uids.get(_owner(reference), reference.get("uid"))
+
+
+def _owner(reference: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(reference.get(x) for x in ("apiVersion", "kind", "name"))
 
 
 def is_back(saved: dict[str, Any], live: dict[str, Any], manager: str) -> bool:

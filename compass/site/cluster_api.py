@@ -12,6 +12,8 @@ from compass.names import ObjectRef, dns_name
 from compass.site.access import Access, parse_kubeconfig
 
 KEY = "value"
+SUFFIX = "-kubeconfig"
+LABEL = "cluster.x-k8s.io/cluster-name"
 
 
 def secret_ref(place: str) -> ObjectRef:
@@ -25,7 +27,7 @@ def secret_ref(place: str) -> ObjectRef:
         raise InvalidInput("read clusterAPI", repr(place[:80]), expected="namespace/name")
     for part in (namespace, name):
         dns_name(part, "clusterAPI")
-    return ObjectRef("v1", "Secret", namespace, f"{name}-kubeconfig")
+    return ObjectRef("v1", "Secret", namespace, f"{name}{SUFFIX}")
 
 
 def secret_access(secret: dict[str, Any] | None, where: str) -> Access:

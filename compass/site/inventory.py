@@ -19,6 +19,7 @@ from compass.window.model import Freeze, RuleText, Window
 from compass.window.openings import Calendar, refuse_all_frozen
 
 Verb = Literal["backup", "upgrade", "check", "remove"]
+Source = Literal["clusterObjects", "clusterAPI"]
 VERBS: tuple[Verb, ...] = ("backup", "upgrade", "check", "remove")
 CHANGING: frozenset[Verb] = frozenset({"upgrade", "remove"})
 _SECRET = re.compile(r"passw|secret|token|credential|private_?key|api_?key", re.IGNORECASE)
@@ -100,14 +101,24 @@ class InventoryCluster(Timed):
 
 
 class InventorySite(Timed):
-    """One site: ``directory`` has ``.install-env.sh`` and ``.kubectl.kubeconfig``; ``registry`` overrides its own."""
+    """One site: ``directory`` has ``.install-env.sh`` and ``.kubectl.kubeconfig``; ``registry`` overrides its own.
+
+    ``discover`` adds the clusters that its control cluster knows and that are not declared here.
+    """
 
     name: Name
     directory: str
     registry: str | None = None
     registry_ca: str | None = Field(default=None, alias="registryCA")
     work_pool: str | None = Field(default=None, alias="workPool", min_length=1)
-    clusters: tuple[InventoryCluster, ...] = Field(min_length=1)
+    discover: tuple[Source, ...] = ()
+    clusters: tuple[InventoryCluster, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_clusters(self) -> InventorySite:
+        if not self.clusters and not self.discover:
+            raise ValueError("clusters: expected one at least, or discover")
+        return self
 
 
 class Inventory(Timed):
@@ -170,6 +181,18 @@ class Inventory(Timed):
     def each(self) -> Iterator[tuple[InventorySite, InventoryCluster]]:
         """Yield every cluster with its site, in the order of the file."""
         return ((site, cluster) for site in self.sites for cluster in site.clusters)
+
+    def find(self, name: str, where: str) -> tuple[InventorySite, InventoryCluster]:
+        """Return a cluster by its name, with its site; ``where`` names the file in errors.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        for site, cluster in self.each():
+            if cluster.name == name:
+                return site, cluster
+        names = ", ".join(x.name for _, x in self.each())
+        raise InvalidInput("find cluster", f"{name} in {where}", expected=f"one of: {names[:400]}")
 
     def calendar(self, site: InventorySite, cluster: InventoryCluster) -> Calendar:
         """Return all windows and freezes of a cluster: the inventory's, its labels', its site's and its own."""

@@ -145,10 +145,29 @@ def restore(place: Workplace, target: Target, folder: Path, selection: Selection
     files, absent = selection.of(read_backup(place, target, folder))
     run = _run(place, target, folder)
     run.remove([x.ref for x in absent])
-    run.put_back(sorted(files, key=lambda x: apply_order(x.ref)))
+    run.put_back(_owners_first(folder, sorted(files, key=lambda x: apply_order(x.ref))))
     run.wait_old_version()
     run.compare(files, absent)
     return Restored(lines=tuple(run.lines), not_as_before=tuple(run.failed.values()))
+
+
+def _owners_first(folder: Path, files: Sequence[BackedUp]) -> list[BackedUp]:
+    """Return the files in their order, but each after those of its owners: a new one has another uid."""
+    by_uid = {x.uid: x for x in files}
+    ordered: dict[str, BackedUp] = {}
+
+    def add(entry: BackedUp, above: frozenset[str]) -> None:
+        if entry.file in ordered or entry.uid in above:
+            return
+        references = read_saved(folder, entry)["metadata"].get("ownerReferences") or []
+        for owner in (by_uid.get(x.get("uid", "")) for x in references):
+            if owner is not None:
+                add(owner, above | {entry.uid})
+        ordered[entry.file] = entry
+
+    for entry in files:
+        add(entry, frozenset())
+    return list(ordered.values())
 
 
 def _run(place: Workplace, target: Target, folder: Path) -> _Run:

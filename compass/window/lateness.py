@@ -29,24 +29,24 @@ def lateness(expected_start: datetime, now: datetime, calendar: Calendar) -> Dec
     opens any more.
     """
     zone = calendar.windows[0].timezone if calendar.windows else "UTC"
-    following = _following(expected_start, calendar)
-    if following and following <= now:
-        missed = f"missed {_said(expected_start, zone)}"
-        return Decision("skip", f"{missed}; the run of {_said(following, zone)} replaces it")
+    next_run = following(expected_start, calendar)
+    if next_run and next_run <= now:
+        missed = f"missed {said(expected_start, zone)}"
+        return Decision("skip", f"{missed}; the run of {said(next_run, zone)} replaces it")
     current = calendar.current(now)
     if current:
-        return Decision("run", f"open until {_said(current.end, current.timezone)}")
+        return Decision("run", f"open until {said(current.end, current.timezone)}")
     closed = _why_closed(now, calendar)
     opening = calendar.next_opening(now)
     if opening is None:
         return Decision("skip", f"{closed}, and no window opens any more")
-    if following and following <= opening.start:
-        return Decision("skip", f"{closed}; the run of {_said(following, zone)} replaces it")
-    return Decision("wait", f"{closed} until {_said(opening.start, opening.timezone)}", opening.start)
+    if next_run and next_run <= opening.start:
+        return Decision("skip", f"{closed}; the run of {said(next_run, zone)} replaces it")
+    return Decision("wait", f"{closed} until {said(opening.start, opening.timezone)}", opening.start)
 
 
-def _following(expected_start: datetime, calendar: Calendar) -> datetime | None:
-    """Return when schedules fire next after a run of theirs; none where it is not theirs, or the last."""
+def following(expected_start: datetime, calendar: Calendar) -> datetime | None:
+    """Return when schedules fire next after a run of theirs; ``None`` where it is not theirs, or the last."""
     fired = list(islice(calendar.starts(expected_start), 2))
     return fired[1] if len(fired) == 2 and fired[0] == expected_start else None
 
@@ -56,5 +56,6 @@ def _why_closed(now: datetime, calendar: Calendar) -> str:
     return f"frozen ({freeze.reason})" if freeze else "outside its windows"
 
 
-def _said(moment: datetime, timezone: str) -> str:
+def said(moment: datetime, timezone: str) -> str:
+    """Return a moment as the clock on the wall shows it, with its zone."""
     return f"{moment.astimezone(ZoneInfo(timezone)):%Y-%m-%d %H:%M} {timezone}"

@@ -12,6 +12,7 @@ from compass.errors import EXIT_DIFFERENT, EXIT_DONE, CompassError, InvalidInput
 from compass.site.access import read_access
 from compass.site.inventory import Inventory, read_inventory, refuse_frozen_clusters
 from compass.site.settings import SiteFiles, home_kubeconfig
+from compass.steps.discover import discover
 from deployments.changes import Change, changes
 from deployments.wanted import tags_of, wanted_deployments
 from flows.engine import set_up
@@ -28,6 +29,8 @@ def deploy(path: Path, screen: Screen, *, check: bool, elsewhere: bool) -> int:
         Transient: the Prefect server does not answer.
     """
     inventory = read_inventory(path)
+    if any(x.discover for x in inventory.sites):
+        inventory, _ = discover(inventory, str(path))
     refuse_frozen_clusters(inventory, system_clock().now(), str(path))
     if not elsewhere:
         refuse_unreachable(inventory, str(path))
@@ -49,8 +52,13 @@ def deploy(path: Path, screen: Screen, *, check: bool, elsewhere: bool) -> int:
                 raise error
             if number % 100 == 0:
                 screen.tell(f"deployments: {number} of {len(todo)}")
+        watch = server.keep_watch(check=check)
+    if watch != "unchanged":
+        screen.tell(
+            f"{'would be ' if check else ''}{watch}d: the automation that ends runs which died with their worker"
+        )
     screen.result([_json(x) for x in planned], lambda: _show(screen, planned, check=check))
-    return EXIT_DIFFERENT if check and todo else EXIT_DONE
+    return EXIT_DIFFERENT if check and (todo or watch != "unchanged") else EXIT_DONE
 
 
 def refuse_unreachable(inventory: Inventory, where: str) -> None:

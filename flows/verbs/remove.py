@@ -13,14 +13,21 @@ from compass.steps.plan import make_removal_plan
 from compass.steps.prepare import prepare
 from compass.steps.workplace import Target, Workplace
 from flows import engine
+from flows.options import Opening
 from flows.screen import Screen
 from flows.verbs.consent import confirm, stop_on_shared
+from flows.verbs.opening import keep_to_windows
 from flows.verbs.plan import show_plans
 from flows.verbs.values import values_by_file
 
 
-def remove(place: Workplace, screen: Screen, *, yes: bool, dry_run: bool) -> int:
-    """Show what would be removed, ask, and run ``remove-components`` on the control cluster."""
+def remove(place: Workplace, screen: Screen, opening: Opening, *, yes: bool, dry_run: bool) -> int:
+    """Show what would be removed, ask, and run ``remove-components`` on the control cluster.
+
+    Outside the windows of the inventory nothing is removed.
+    """
+    if not dry_run:
+        keep_to_windows(place, screen, opening)
     prepared = prepare(place)
     holders = [x for x in place.targets if x.role == "control"]
     if not holders:
@@ -41,10 +48,10 @@ def remove(place: Workplace, screen: Screen, *, yes: bool, dry_run: bool) -> int
         show_plans(screen, answers)
     confirm(screen, f"remove {sum(len(x.acting) for _, x in plans)} Releases", yes=yes)
     with values_by_file(place) as job:
-        return _run_removals(job, screen, [target for target, _ in plans])
+        return _run_removals(job, screen, [target for target, _ in plans], opening.ignore_window)
 
 
-def _run_removals(job: Job, screen: Screen, targets: Sequence[Target]) -> int:
+def _run_removals(job: Job, screen: Screen, targets: Sequence[Target], ignore_window: str) -> int:
     engine.set_up()
     screen.tell("starting Prefect (some seconds)")
     from flows.remove import remove_components
@@ -56,7 +63,7 @@ def _run_removals(job: Job, screen: Screen, targets: Sequence[Target]) -> int:
         watch(make)
         for target in targets:
             try:
-                report = remove_components(job.bundle, target.name, job.where, job.choices)
+                report = remove_components(job.bundle, target.name, job.where, job.choices, job.calendar, ignore_window)
                 reports.append(report.model_dump(mode="json"))
             except Exception as error:  # noqa: BLE001  (whatever it was, it ends in one line)
                 known = engine.as_known(error, f"cluster {target.name}")

@@ -12,19 +12,22 @@ from compass.report import ClusterReport, RunReport, run_name
 from compass.steps.preflight import preflight_site
 from compass.steps.workplace import Workplace
 from flows import engine
+from flows.options import Opening
 from flows.screen import Screen
 from flows.verbs.consent import confirm, stop_on_shared
+from flows.verbs.opening import keep_to_room, keep_to_windows
 from flows.verbs.plan import planned, show_plans
 from flows.verbs.plan_file import read_plan, refuse_unplanned
 from flows.verbs.values import values_by_file
 
 
-def upgrade(place: Workplace, screen: Screen, *, yes: bool, saved: Path | None = None) -> int:
+def upgrade(place: Workplace, screen: Screen, opening: Opening, *, yes: bool, saved: Path | None = None) -> int:
     """Show the plan, ask, run ``upgrade-site``, and show how every cluster came out.
 
-    With a ``saved`` plan exactly that is done, or nothing.
+    With a ``saved`` plan exactly that is done, or nothing.  Outside the windows of the inventory nothing is.
     """
     agreed = None
+    ignored = keep_to_windows(place, screen, opening)
     if saved is not None:
         agreed, place.job = read_plan(place.job, saved)
     if screen.output == "text":
@@ -36,20 +39,21 @@ def upgrade(place: Workplace, screen: Screen, *, yes: bool, saved: Path | None =
     preflight_site(place, prepared.archives)
     if screen.output == "text":
         show_plans(screen, answers, push)
+    ignored = ignored or keep_to_room(place, screen, opening, prepared, answers)
     acting = any(isinstance(x, Plan) and x.acting for _, x in answers) or bool(push.absent)
     if acting:
         confirm(screen, f"upgrade {len(answers)} clusters to {prepared.name} {prepared.version}", yes=yes)
     digests = {target.name: str(x.digest) for target, x in answers if isinstance(x, Plan)}
     name = run_name(place.clock.now())
     with values_by_file(place) as job:
-        status, problem = _run_site(job, screen, digests, name)
+        status, problem = _run_site(job, screen, digests, name, ignored)
     _show_report(screen, Path(place.state.reports) / f"{name}.json")
     if problem:
         screen.fail(problem)
     return status
 
 
-def _run_site(job: Job, screen: Screen, digests: dict[str, str], name: str) -> tuple[int, str]:
+def _run_site(job: Job, screen: Screen, digests: dict[str, str], name: str, ignored: str) -> tuple[int, str]:
     """Run the flow and return the exit status with what went wrong, empty when nothing did."""
     engine.set_up()
     screen.tell("starting Prefect (some seconds)")
@@ -59,7 +63,7 @@ def _run_site(job: Job, screen: Screen, digests: dict[str, str], name: str) -> t
     with screen.progress() as make, engine.on_this_machine(), engine.stops_on_signal(screen.tell) as stopped:
         watch(make)
         try:
-            upgrade_site(job.bundle, job.where, job.choices, digests, name)
+            upgrade_site(job.bundle, job.where, job.choices, digests, name, job.calendar, ignored)
         except Exception as error:  # noqa: BLE001  (whatever it was, it ends in one line)
             known = engine.as_known(error, "the site")
             return stopped() or exit_status(known), str(known)

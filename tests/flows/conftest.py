@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MakeControlPlane, MakeRegistry, MakeSite
+from tests.conftest import MakeControlPlane, MakeRegistry, MakeSite, close_after_last
 from tests.flows.nights import Nights
 from tests.flows.running import Case, Desk, wait_settled
 from tests.material.bundles import legacy_bundle
@@ -60,6 +60,7 @@ def own_site(
     """A site of one user cluster that tests may upgrade, each with a bundle of its own; its registry has a password."""
     registry = make_registry(login=Login("admin", PASSWORD))
     site = Site.start(make_control_plane, registry, tmp_path_factory.mktemp("own"), users=("user-1",), releases=3)
+    close_after_last("own_site", site.close)
     yield site
     site.close()
 
@@ -67,7 +68,9 @@ def own_site(
 @pytest.fixture(scope="session")
 def site_of_nights(make_site: MakeSite) -> Nights:
     """A site of one user cluster for tests that upgrade it again and again; its group is ``nights``."""
-    return Nights(make_site(users=("user-1",), releases=3))
+    site = make_site(users=("user-1",), releases=3)
+    close_after_last("site_of_nights", site.close)
+    return Nights(site)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.flows.running import Case
 from tests.material.archives import Style, corrupt_layer, truncate
 from tests.material.bundles import component_archive, legacy_bundle, outer_archive, packed_bundle, packed_folder
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.shared_prefect]
 Members = Callable[[tarfile.TarFile], None]
 
 

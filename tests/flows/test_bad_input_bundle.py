@@ -11,7 +11,7 @@ import yaml
 from tests.flows.running import Case
 from tests.material.bundles import legacy_bundle, packed_folder, write_checksums
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.shared_prefect]
 MINION = "templates/am_minion_ks_dp.yaml.j2"
 CONTROLLER = "templates/release_controller.yaml.j2"
 NOTE = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: note\n  namespace: kube-system\n"

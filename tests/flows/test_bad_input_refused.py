@@ -15,7 +15,7 @@ from tests.material.clusters import get, path_of
 from tests.servers.control_plane import ControlPlane
 from tests.servers.need import absent
 
-pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("own-site")]
+pytestmark = [pytest.mark.servers, pytest.mark.shared_prefect, pytest.mark.xdist_group("own-site")]
 OTHER = "gitops-of-the-site"
 CONTAINER = ("f:spec", "f:template", "f:spec", "f:containers", 'k:{"name":"am-minion"}')
 

@@ -18,7 +18,7 @@ from tests.servers.certificates import Authority
 from tests.servers.control_plane import ControlPlane, text64
 from tests.servers.registry import DockerRegistry, Login
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.shared_prefect]
 ENVIRONMENT = ".install-env.sh"
 KUBECONFIG = ".kubectl.kubeconfig"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import shutil
 import signal
 import ssl
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -45,7 +47,7 @@ class ControlPlane:
         admin = self.client_certificate("admin", ["system:masters"])
         self.client_cert_pem, self.client_key_pem = admin.cert_pem, admin.key_pem
         self._write_files()
-        self._etcd: Server | None = None
+        self._etcd = ""
         self._api: Server | None = None
         self._controllers: Server | None = None
         try:
@@ -162,14 +164,14 @@ class ControlPlane:
 
     def close(self) -> None:
         """Stop everything and remove what was written."""
-        for server in (self._controllers, self._api, self._etcd):
+        for server in (self._controllers, self._api):
             if server:
                 server.stop(grace_seconds=0)
         if self._own_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self, controllers: bool) -> None:
-        self._etcd_port, self._etcd = with_free_ports(2, self._start_etcd)
+        self._etcd = _etcd(self._assets)
         self.port, self._api = with_free_ports(1, lambda port: (port, self._start_api(port)))
         with self.client() as api:
             # Made a moment after the server says that it is ready.
@@ -197,26 +199,11 @@ class ControlPlane:
     def _spawn(self, name: str, *flags: str) -> Server:
         return Server(name, [self._assets[name], *flags], self.logs / f"{name}.log", self._assets.env)
 
-    def _start_etcd(self, port: int, peer_port: int) -> tuple[int, Server]:
-        client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
-        etcd = self._spawn(
-            "etcd",
-            f"--data-dir={self.folder / 'etcd'}",
-            f"--listen-client-urls={client}",
-            f"--advertise-client-urls={client}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
-            "--unsafe-no-fsync",
-        )
-        with httpx.Client(base_url=client, timeout=2, trust_env=False) as http:
-            etcd.wait_ready(lambda: _healthy(http, "/health"), READY_SECONDS)
-        return port, etcd
-
     def _start_api(self, port: int) -> Server:
         api = self._spawn(
             "kube-apiserver",
-            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            f"--etcd-servers={self._etcd}",
+            f"--etcd-prefix=/{self.folder.name}",
             f"--secure-port={port}",
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
@@ -258,6 +245,43 @@ class ControlPlane:
             # Made by one of the controllers: they are at work.
             wait_served(api, "/api/v1/namespaces/default/serviceaccounts/default", READY_SECONDS)
         return manager
+
+
+_etcds: list[str] = []
+_starting = threading.Lock()
+
+
+def _etcd(assets: Assets) -> str:
+    """Return the address of the etcd that all control planes of this process share, each below its own prefix."""
+    with _starting:
+        if not _etcds:
+            _etcds.append(_start_etcd(assets))
+        return _etcds[0]
+
+
+def _start_etcd(assets: Assets) -> str:
+    folder = Path(tempfile.mkdtemp(prefix="etcd-"))
+
+    def start(port: int, peer_port: int) -> tuple[str, Server]:
+        client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
+        words = [
+            assets["etcd"], f"--data-dir={folder / 'data'}", f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}", "--unsafe-no-fsync",
+        ]  # fmt: skip
+        etcd = Server("etcd", words, folder / "etcd.log", assets.env)
+        with httpx.Client(base_url=client, timeout=2, trust_env=False) as http:
+            etcd.wait_ready(lambda: _healthy(http, "/health"), READY_SECONDS)
+        return client, etcd
+
+    address, server = with_free_ports(2, start)
+
+    def end() -> None:
+        server.stop(0)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(end)
+    return address
 
 
 def api_client(url: str, token: str, ca_file: Path, timeout_seconds: float = 30) -> httpx.Client:

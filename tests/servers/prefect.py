@@ -15,6 +15,10 @@ import httpx
 from tests.servers.process import Server, free_port
 
 BIN = Path(sys.executable).parent
+SERVICES = (
+    "SCHEDULER", "LATE_RUNS", "FOREMAN", "CANCELLATION_CLEANUP", "PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER",
+    "EVENT_PERSISTER", "TASK_RUN_RECORDER", "TRIGGERS",
+)  # fmt: skip
 
 
 def environ_of(folder: Path, address: str) -> dict[str, str]:
@@ -28,10 +32,15 @@ def environ_of(folder: Path, address: str) -> dict[str, str]:
 
 @contextmanager
 def prefect_server(folder: Path, *, schedules: bool) -> Iterator[str]:
-    """Start a server; with ``schedules`` it plans runs by itself.  Gives the address of its API."""
+    """Start a server; with ``schedules`` it plans runs by itself, without it does nothing by itself but answer.
+
+    Gives the address of its API.
+    """
     port = free_port()
     address = f"http://127.0.0.1:{port}/api"
-    environ = environ_of(folder, address) | {"PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": str(schedules).lower()}
+    environ = environ_of(folder, address)
+    if not schedules:
+        environ |= {f"PREFECT_SERVER_SERVICES_{x}_ENABLED": "false" for x in SERVICES}
     words = [str(BIN / "prefect"), "server", "start", "--port", str(port), "--no-ui"]
     server = Server("prefect server", words, folder / "server.log", env=environ)
     try:

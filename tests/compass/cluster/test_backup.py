@@ -96,7 +96,7 @@ def test_a_changed_file_is_not_read_for_a_restore(folder: Path) -> None:
 def test_a_file_with_another_object_is_not_read_for_a_restore(folder: Path) -> None:
     one, two = verify_backup(folder).files[:2]
     other = two.model_copy(update={"name": one.name, "namespace": one.namespace, "kind": one.kind})
-    with pytest.raises(StepFailed, match=f"found {two.ref}, expected {other.ref}"):
+    with pytest.raises(StepFailed, match=f"{two.ref}, expected {other.ref}"):
         read_saved(folder, other)
 
 

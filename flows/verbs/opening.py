@@ -1,0 +1,79 @@
+"""Windows on one's own machine: wait for the next one with a countdown, or leave and say when it opens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from compass.change.plan import Plan
+from compass.errors import Refused
+from compass.estimate import expected
+from compass.steps.prepare import Prepared
+from compass.steps.workplace import Workplace
+from compass.window.lateness import Decision, lateness
+from compass.window.room import room
+from flows.options import Opening
+from flows.screen import Screen
+from flows.verbs.plan_file import Answers
+
+_TICK_SECONDS = 1.0
+
+
+def keep_to_windows(place: Workplace, screen: Screen, opening: Opening) -> str:
+    """Come back only when the clusters may be changed; return why the windows were ignored, if they were.
+
+    Raises:
+        Refused: it is not the time, and nobody asked to wait for it.
+    """
+    calendar = place.job.calendar
+    if not calendar.windows and not calendar.freezes:
+        return ""
+    while True:
+        now = place.clock.now()
+        decision = lateness(now, now, calendar)
+        if decision.action == "run":
+            screen.tell(decision.reason)
+            return ""
+        if opening.ignore_window:
+            return _ignored(screen, decision, opening)
+        if decision.until is None or not opening.wait:
+            raise _not_now(decision)
+        _wait(place, screen, decision.reason, decision.until)
+
+
+def keep_to_room(place: Workplace, screen: Screen, opening: Opening, prepared: Prepared, answers: Answers) -> str:
+    """Check that each cluster's upgrade can end before the window does, as far as that is known.
+
+    Raises:
+        Refused: one cannot, and the windows are not ignored.
+    """
+    calendar = place.job.calendar
+    if not calendar.windows:
+        return ""
+    for target, plan in answers:
+        needed = expected(place, target, prepared.digest) if isinstance(plan, Plan) and plan.acting else None
+        now = place.clock.now()
+        decision = room(now, now, calendar, needed) if needed else None
+        if decision is None or decision.action == "run":
+            continue
+        if opening.ignore_window:
+            return _ignored(screen, decision, opening)
+        raise _not_now(decision)
+    return ""
+
+
+def _ignored(screen: Screen, decision: Decision, opening: Opening) -> str:
+    line = f"{decision.reason}; begun all the same: {opening.ignore_window}"
+    screen.tell(line, "yellow")
+    return line
+
+
+def _not_now(decision: Decision) -> Refused:
+    wait = "pass --wait, or " if decision.until else ""
+    return Refused("change clusters now", found=decision.reason, do=f"{wait}pass --ignore-window with a reason")
+
+
+def _wait(place: Workplace, screen: Screen, reason: str, until: datetime) -> None:
+    screen.tell(f"{reason}: waiting for that; Ctrl-C leaves, and nothing is changed until then")
+    while (left := (until - place.clock.now()).total_seconds()) > 0:
+        screen.countdown("the window opens", left)
+        place.clock.sleep(min(_TICK_SECONDS, left))
