@@ -40,7 +40,7 @@ def put_back(saved: dict[str, Any], live: dict[str, Any], manager: str) -> dict[
 def _name_owners_as_now(metadata: dict[str, Any], now: dict[str, Any]) -> None:
     """Give owners the uid that they have now.
 
-    One that was created again has another, and by the old one, which nobody has any more, the object would be collected.
+    One that was created again has another; by the old one, which nobody has any more, the object would be collected.
     """
     uids = {_owner(x): x.get("uid") for x in now.get("ownerReferences") or []}
     for reference in metadata.get("ownerReferences") or []:
