@@ -20,7 +20,6 @@ from compass import __version__
 from compass.errors import EXIT_FAILED, EXIT_INVALID, CompassError, exit_status
 from compass.steps.restore import Selection
 from compass.steps.workplace import Workplace
-from flows import loading, packing
 from flows.options import ANY_TIME, HOW, LEAVE, SHOW, WHERE, Leave, Opening, Options
 from flows.screen import Output, Screen
 from flows.verbs import backup as backups_
@@ -29,6 +28,8 @@ from flows.verbs import deploy as deploys
 from flows.verbs import drift as drifts
 from flows.verbs import inspect as inspects
 from flows.verbs import inspect_inventory as inventories
+from flows.verbs import load as loads
+from flows.verbs import pack as packs
 from flows.verbs import plan as plans
 from flows.verbs import remove as removals
 from flows.verbs import restore as restores
@@ -70,17 +71,17 @@ def pack(
     /,
     *,
     into: Annotated[Path, Parameter(name=["-o", "--into"], help="File to write, or the folder to write it to.")],
-    how: packing.Packing = packing.DEFAULTS,
-    alone: packing.Alone = packing.ALONE,
+    how: packs.Packing = packs.DEFAULTS,
+    alone: packs.Alone = packs.ALONE,
 ) -> int:
     """Make one packed bundle of a directory: images compressed once, checksums, the same bytes every time."""
-    return _ask(bundle, alone.options, lambda place, screen: packing.pack(place, screen, into, how))
+    return _ask(bundle, alone.options, lambda place, screen: packs.pack(place, screen, into, how))
 
 
 @app.command
-def verify(bundle: Bundle = HERE, /, *, alone: packing.Alone = packing.ALONE) -> int:
+def verify(bundle: Bundle = HERE, /, *, alone: packs.Alone = packs.ALONE) -> int:
     """Check every byte of a bundle: checksums, blobs, images, and with --key the signature; no cluster is asked."""
-    return _ask(bundle, alone.options, packing.verify)
+    return _ask(bundle, alone.options, packs.verify)
 
 
 @app.command
@@ -113,7 +114,7 @@ def check(
 @app.command
 def load(bundle: Bundle = HERE, /, *, options: Options = DEFAULTS) -> int:
     """Bring the bundle's images to the site registry, ahead of a window; no cluster is changed."""
-    return _ask(bundle, options, loading.load)
+    return _ask(bundle, options, loads.load)
 
 
 @app.command

@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPS
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from compass.clock import Clock
-from compass.images.slots import Slots, Turns
+from compass.images.registry.slots import Slots, Turns
 from compass.steps import images as core
 from compass.steps.workplace import Workplace
 

@@ -9,7 +9,7 @@ from compass.digests import Digest
 from compass.errors import InvalidInput
 from compass.images.manifests import ATTESTATION, Index, Manifest, Tree, read_manifest
 from compass.images.model import INDEX_TYPES, MANIFEST_TYPES
-from compass.images.registry import Registry, RemoteManifest
+from compass.images.registry.client import Registry, RemoteManifest
 from compass.names import ImageName
 
 

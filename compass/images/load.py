@@ -14,11 +14,11 @@ from compass.errors import InvalidInput, StepFailed
 from compass.images.identity import same_content
 from compass.images.manifests import Tree, read_tree
 from compass.images.model import BlobSource, StoredImage
-from compass.images.registry import Registry
+from compass.images.registry.client import Registry
+from compass.images.registry.sending import Sender
+from compass.images.registry.sessions import Sessions
+from compass.images.registry.slots import NoLimit, Slots
 from compass.images.relied import NO_BASE, Base, Origins
-from compass.images.sending import Sender
-from compass.images.sessions import Sessions
-from compass.images.slots import NoLimit, Slots
 from compass.images.together import together
 from compass.names import ImageName
 from compass.progress import Progress

@@ -10,11 +10,11 @@ from typing import NoReturn
 
 from compass.digests import Digest
 from compass.errors import CompassError, Refused, StepFailed
-from compass.images.assemble import CONFIG_TYPES, read_diff_ids
-from compass.images.content import Layer
+from compass.images.archives.assemble import CONFIG_TYPES, read_diff_ids
+from compass.images.archives.content import Layer
 from compass.images.manifests import Tree, read_tree
 from compass.images.model import GZIP_LAYERS, BlobSource, StoredImage
-from compass.images.registry import Registry
+from compass.images.registry.client import Registry
 
 
 @dataclass(frozen=True)

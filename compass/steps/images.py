@@ -10,14 +10,14 @@ from compass.bundle.open import Bundle
 from compass.digests import Digest
 from compass.documents import Document
 from compass.errors import InvalidInput
-from compass.images.archive import normalise, survey
+from compass.images.archives.normalise import normalise, survey
 from compass.images.identity import published
 from compass.images.layout import FilesLayout, Layout
 from compass.images.load import LoadedImage, load, need_base
 from compass.images.model import BlobSource, StoredImage
+from compass.images.registry.sessions import Sessions
+from compass.images.registry.slots import LockedSlots, Slots, slots_folder
 from compass.images.relied import NO_BASE, Base, ReliedBlob
-from compass.images.sessions import Sessions
-from compass.images.slots import LockedSlots, Slots, slots_folder
 from compass.names import ImageName
 from compass.steps.workplace import Workplace
 

@@ -12,7 +12,7 @@ from compass.bundle.definition import ReliedBlob as DeclaredBlob
 from compass.bundle.open import open_bundle, verify_bundle
 from compass.digests import Digest
 from compass.errors import InvalidInput
-from compass.images.content import Layer
+from compass.images.archives.content import Layer
 from compass.images.model import BlobSource
 from compass.images.relied import ReliedBlob, layers_by_content, layers_of
 from compass.steps.images import layout_inside, wrong_images

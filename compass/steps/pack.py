@@ -23,8 +23,8 @@ from compass.bundle.tarball import TarMember, tar_size, tar_stream
 from compass.digests import Digest, chunks, digest_of, hexadecimal
 from compass.documents import Document
 from compass.errors import InvalidInput
+from compass.images.archives.gather import each_once, gather
 from compass.images.deflate import FASTEST, BlockGzip
-from compass.images.gather import each_once, gather
 from compass.images.layout import Layout
 from compass.images.manifests import Tree, layout_index, read_tree
 from compass.images.model import OCI_LAYER_ZSTD, BlobSource, StoredImage

@@ -10,7 +10,7 @@ from compass.bundle.files import TarFiles
 from compass.bundle.open import Bundle, check_signature, wrong_files
 from compass.documents import Document
 from compass.errors import InvalidInput
-from compass.images.examine import examine
+from compass.images.archives.examine import examine
 from compass.images.manifests import stored_image
 from compass.images.model import StoredImage
 from compass.steps.images import layout_inside, wrong_images

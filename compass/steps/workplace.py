@@ -16,8 +16,8 @@ from compass.clock import Clock, system_clock
 from compass.cluster.client import ClusterClient
 from compass.documents import Document
 from compass.errors import InvalidInput
-from compass.images.credentials import Credentials, find_credentials
-from compass.images.registry import Registry
+from compass.images.registry.client import Registry
+from compass.images.registry.credentials import Credentials, find_credentials
 from compass.job import Job
 from compass.progress import Progress, Silent
 from compass.site import clusters

@@ -6,7 +6,7 @@ import pytest
 
 from bench.archives import IMAGES, OWN_BYTES, unpacked_bytes, write_archives
 from compass.bundle.files import DirectoryFiles
-from compass.images.archive import normalise
+from compass.images.archives.normalise import normalise
 from compass.images.layout import Layout
 from compass.images.manifests import read_tree
 from compass.progress import Silent

@@ -82,7 +82,7 @@ def test_prefect_is_not_so_much_as_imported(desk: Desk, bundle: Path, empty: Doc
     done = load(desk, bundle, empty.url, environ=environ)
     assert done.status == 0, done.err
     imported = {x.rpartition("|")[2].strip() for x in done.err.splitlines() if x.startswith("import time:")}
-    assert "compass.images.upload" in imported
+    assert "compass.images.registry.upload" in imported
     assert not {x for x in imported if x.partition(".")[0] in ("prefect", "tasks", "fastapi")}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compass.bundle.files import DirectoryFiles
-from compass.images.archive import normalise
+from compass.images.archives.normalise import normalise
 from compass.images.layout import Layout
 from compass.images.model import StoredImage
 from compass.progress import Silent

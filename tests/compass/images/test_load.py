@@ -15,12 +15,12 @@ from compass.images.identity import published, same_image
 from compass.images.layout import FilesLayout, Layout
 from compass.images.load import LoadedImage, load, locate
 from compass.images.model import OCI_INDEX, OCI_MANIFEST, StoredImage
-from compass.images.registry import Registry
+from compass.images.registry.client import Registry
 from compass.names import ImageName
 from compass.progress import Silent
+from tests.compass.images.archives.test_normalise import Counting
 from tests.compass.images.proxy import Break, Rule, Say, Seen, proxy
 from tests.compass.images.saved import read, spec
-from tests.compass.images.test_archive import Counting
 from tests.material.archives import Style, docker_save
 from tests.material.images import ImageSpec, build, noise
 from tests.material.push import oci_layout, push

@@ -9,7 +9,7 @@ import pytest
 
 from compass.images.layout import Layout
 from compass.images.load import load
-from compass.images.registry import Registry
+from compass.images.registry.client import Registry
 from compass.progress import Silent
 from tests.compass.images.saved import read
 from tests.conftest import MakeFaultProxy

@@ -12,11 +12,11 @@ from compass.errors import StepFailed
 from compass.images.layout import Layout
 from compass.images.load import load
 from compass.images.model import StoredImage
-from compass.images.registry import Registry
+from compass.images.registry.client import Registry
 from rehearsal.registry import BrokenUpload, FalseDigest, Fault, NoConnection, SimulatedRegistry, Unavailable
 from rehearsal.registry.faults import FALSE_DIGEST
+from tests.compass.images.archives.test_normalise import Counting
 from tests.compass.images.saved import read
-from tests.compass.images.test_archive import Counting
 from tests.material.archives import docker_save
 from tests.material.images import ImageSpec, noise
 

@@ -10,11 +10,11 @@ from compass.digests import Digest, hexadecimal
 from compass.errors import InvalidInput, Refused, StepFailed
 from compass.images.layout import FilesLayout
 from compass.images.load import LoadedImage, load, need_base
-from compass.images.registry import Registry
+from compass.images.registry.client import Registry
 from compass.images.relied import NO_BASE, Base, ReliedBlob, layers_by_content, layers_of
+from tests.compass.images.archives.test_normalise import Counting
 from tests.compass.images.proxy import Say, Seen, proxy
 from tests.compass.images.saved import spec
-from tests.compass.images.test_archive import Counting
 from tests.material.images import ImageSpec, build, gzipped
 from tests.material.push import oci_layout, push
 from tests.servers.registry import DockerRegistry

@@ -13,7 +13,7 @@ from compass import store
 from compass.bundle.archive import Archive
 from compass.bundle.files import TarFiles
 from compass.errors import InvalidInput, Refused
-from compass.images.archive import normalise
+from compass.images.archives.normalise import normalise
 from compass.images.layout import FilesLayout, Layout
 from compass.images.manifests import read_tree
 from compass.steps.destination import PackOrder

@@ -15,11 +15,11 @@ import pytest
 
 from compass.digests import Digest, digest_of
 from compass.errors import Refused
-from compass.images.credentials import Credentials
 from compass.images.layout import Layout
 from compass.images.load import load, locate
 from compass.images.model import DOCKER_MANIFEST
-from compass.images.registry import Registry
+from compass.images.registry.client import Registry
+from compass.images.registry.credentials import Credentials
 from compass.progress import Silent
 from tests.compass.images.saved import read
 from tests.material.archives import docker_save

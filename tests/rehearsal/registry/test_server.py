@@ -10,10 +10,10 @@ import pytest
 
 from compass.digests import Digest, digest_of
 from compass.errors import Refused, StepFailed, Transient
-from compass.images.credentials import Credentials
 from compass.images.layout import Layout
-from compass.images.registry import Registry
-from compass.images.upload import upload
+from compass.images.registry.client import Registry
+from compass.images.registry.credentials import Credentials
+from compass.images.registry.upload import upload
 from rehearsal.registry import BrokenUpload, FalseDigest, Login, NoConnection, SimulatedRegistry, Tls, Unavailable
 from tests.material.archives import docker_save
 from tests.material.images import ImageSpec, noise

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from compass.digests import Digest, hexadecimal
 from compass.errors import StepFailed
-from compass.images.known import notes, notes_folder
+from compass.images.archives.known import notes, notes_folder
 from compass.images.layout import TEMPORARY_PREFIX, Layout
 from compass.images.manifests import read_tree
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from compass.errors import InvalidInput
-from compass.images.examine import examine
+from compass.images.archives.examine import examine
 from compass.names import ImageName
 from tests.compass.images.saved import spec
 from tests.material.archives import Compression, Style, corrupt_layer, docker_save, truncate

@@ -9,16 +9,16 @@ import pytest
 from compass.bundle.files import DirectoryFiles
 from compass.digests import Digest, digest_of
 from compass.errors import InvalidInput
-from compass.images import gather as module
-from compass.images.gather import each_once, gather
+from compass.images.archives import gather as module
+from compass.images.archives.gather import each_once, gather
 from compass.images.layout import FilesLayout, Layout
 from compass.images.manifests import read_tree
 from compass.images.model import StoredImage
 from compass.images.relied import layers_by_content
 from compass.names import ImageName
 from compass.progress import Silent
+from tests.compass.images.archives.test_normalise import Counting
 from tests.compass.images.saved import left_in, spec
-from tests.compass.images.test_archive import Counting
 from tests.material.archives import Compression, Style, corrupt_layer, docker_save
 from tests.material.images import ImageSpec, build, gzipped
 from tests.material.push import oci_layout

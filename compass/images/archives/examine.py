@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from compass.digests import Digest
-from compass.images.assemble import Assembler
+from compass.images.archives.assemble import Assembler
+from compass.images.archives.content import Layer, read_content
+from compass.images.archives.members import DID, Member
 from compass.images.compression import Compression, Expanded, Tap, drain
-from compass.images.content import Layer, read_content
-from compass.images.members import DID, Member
 from compass.names import ImageName
 
 

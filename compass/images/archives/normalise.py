@@ -12,15 +12,15 @@ from typing import BinaryIO
 from compass.bundle.files import BundleFiles
 from compass.digests import Digest, digest_of_stream
 from compass.errors import InvalidInput
-from compass.images.assemble import Assembled, Assembler
+from compass.images.archives.assemble import Assembled, Assembler
+from compass.images.archives.content import NO_LAYERS, Compressing, Content, Layer, Mistaken, Passing, read_content
+from compass.images.archives.known import KnownLayers
+from compass.images.archives.members import DID
+from compass.images.archives.sweep import in_use
 from compass.images.compression import Compressor, gzip_compressor
-from compass.images.content import NO_LAYERS, Compressing, Content, Layer, Mistaken, Passing, read_content
-from compass.images.known import KnownLayers
 from compass.images.layout import Layout
 from compass.images.manifests import stored_image
-from compass.images.members import DID
 from compass.images.model import StoredImage
-from compass.images.sweep import in_use
 from compass.images.together import together
 from compass.names import ImageName
 from compass.progress import Progress

@@ -12,9 +12,9 @@ import pytest
 from compass.clock import system_clock
 from compass.digests import Digest, digest_of
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed, Transient
-from compass.images.credentials import Credentials
 from compass.images.model import OCI_MANIFEST
-from compass.images.registry import Registry
+from compass.images.registry.client import Registry
+from compass.images.registry.credentials import Credentials
 from tests.compass.images.proxy import Alter, Proxy, Rule, Say, Seen, proxy
 from tests.compass.images.saved import spec
 from tests.material.images import build

@@ -18,10 +18,10 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from compass.clock import Clock, system_clock
 from compass.digests import Digest, digest_of, parse_digest
 from compass.errors import InvalidInput, Refused, StepFailed, Transient
-from compass.images.auth import Authenticator, Scopes, advice
-from compass.images.credentials import Credentials
 from compass.images.model import INDEX_TYPES, MANIFEST_TYPES
-from compass.images.wire import Answer, Wire
+from compass.images.registry.auth import Authenticator, Scopes, advice
+from compass.images.registry.credentials import Credentials
+from compass.images.registry.wire import Answer, Wire
 from compass.names import registry_host
 from compass.patience import PATIENCE_SECONDS, patiently
 

@@ -15,7 +15,7 @@ import pytest
 from compass.bundle.files import DirectoryFiles
 from compass.digests import digest_of
 from compass.errors import InvalidInput
-from compass.images.archive import normalise, survey
+from compass.images.archives.normalise import normalise, survey
 from compass.images.compression import gzip_compressor
 from compass.images.layout import Layout
 from compass.images.manifests import read_tree

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from compass.digests import Digest, digest_of, hexadecimal
 from compass.errors import InvalidInput
-from compass.images.content import Content, Layer
+from compass.images.archives.content import Content, Layer
+from compass.images.archives.members import DID
 from compass.images.manifests import (
     ATTESTATION,
     MAX_DEPTH,
@@ -30,7 +31,6 @@ from compass.images.manifests import (
     read_json,
     read_manifest,
 )
-from compass.images.members import DID
 from compass.images.model import (
     DOCKER_LAYER_GZIP,
     DOCKER_MANIFEST,

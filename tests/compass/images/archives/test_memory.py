@@ -17,7 +17,7 @@ READ = """
 import hashlib, io, json, sys, tarfile, time
 from pathlib import Path
 from compass.digests import Digest
-from compass.images.archive import normalise
+from compass.images.archives.normalise import normalise
 from compass.images.layout import Layout
 from compass.progress import Silent
 

@@ -12,9 +12,9 @@ from typing import BinaryIO
 from compass.digests import CHUNK_BYTES, Digest, digest_of_stream
 from compass.errors import InvalidInput, Refused, StepFailed, Transient
 from compass.images.model import BlobSource
-from compass.images.registry import Registry, error_codes, push
-from compass.images.sessions import Record
-from compass.images.wire import Answer
+from compass.images.registry.client import Registry, error_codes, push
+from compass.images.registry.sessions import Record
+from compass.images.registry.wire import Answer
 from compass.patience import patiently
 
 _SESSION_LOST = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "RANGE_INVALID"})

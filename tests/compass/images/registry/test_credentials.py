@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from compass.errors import InvalidInput
-from compass.images.credentials import Credentials, find_credentials
+from compass.images.registry.credentials import Credentials, find_credentials
 
 HOST = "harbor.example.org:5000"
 ANNE = Credentials("anne", "pa:ss")

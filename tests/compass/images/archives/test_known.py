@@ -17,12 +17,12 @@ import pytest
 
 from compass.bundle.files import DirectoryFiles
 from compass.errors import InvalidInput
-from compass.images.archive import normalise
+from compass.images.archives.normalise import normalise
+from compass.images.archives.sweep import UNFINISHED_SECONDS
 from compass.images.compression import Compressor, gzip_compressor
 from compass.images.layout import Layout
 from compass.images.manifests import read_tree
 from compass.images.model import StoredImage
-from compass.images.sweep import UNFINISHED_SECONDS
 from compass.progress import Silent
 from tests.compass.images.saved import left_in, spec
 from tests.material.archives import Style, docker_save, truncate
@@ -228,7 +228,7 @@ def hold(run: Run, tmp_path: Path) -> Any:
     """Let another process write to the state directory until it is ended."""
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from compass.images.layout import Layout; from compass.images.sweep import in_use\n"
+        "from compass.images.layout import Layout; from compass.images.archives.sweep import in_use\n"
         "with in_use(Layout(Path(sys.argv[1]))):\n    Path(sys.argv[2]).touch()\n    time.sleep(60)"
     )
     processes: list[subprocess.Popen[bytes]] = []

@@ -11,9 +11,9 @@ from compass.clock import system_clock
 from compass.digests import Digest, digest_of
 from compass.errors import CompassError, InvalidInput, StepFailed, Transient
 from compass.images.layout import Layout
-from compass.images.registry import Registry
-from compass.images.sessions import Sessions
-from compass.images.upload import upload
+from compass.images.registry.client import Registry
+from compass.images.registry.sessions import Sessions
+from compass.images.registry.upload import upload
 from rehearsal.registry import SimulatedRegistry
 from tests.compass.images.proxy import Alter, Break, Rule, Say, Seen, proxy
 from tests.material.images import noise

@@ -17,15 +17,15 @@ import pytest
 
 from compass.clock import Clock, system_clock
 from compass.errors import StepFailed
-from compass.images import slots as module
-from compass.images.slots import LockedSlots, Turns, slots_folder
+from compass.images.registry import slots as module
+from compass.images.registry.slots import LockedSlots, Turns, slots_folder
 from tests.servers.process import wait_until
 
 HOLDER = """
 import os, sys, time
 from pathlib import Path
 from compass.clock import system_clock
-from compass.images.slots import LockedSlots
+from compass.images.registry.slots import LockedSlots
 folder, count, times, log = sys.argv[1:]
 slots = LockedSlots(Path(folder), int(count), system_clock(), print)
 record = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from compass.digests import Digest
 from compass.images.model import BlobSource
-from compass.images.registry import Registry
-from compass.images.sessions import Record, Sessions
-from compass.images.slots import Slots, Turns
-from compass.images.upload import upload
+from compass.images.registry.client import Registry
+from compass.images.registry.sessions import Record, Sessions
+from compass.images.registry.slots import Slots, Turns
+from compass.images.registry.upload import upload
 
 # What is half sent when a run is killed may have to be sent again: distribution's registry forgets an upload whose last
 # answer was lost.  So the blobs on their way at a time are a small part of the whole; more would be a little faster.

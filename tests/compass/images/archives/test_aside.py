@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from compass.images.aside import PIECES_BEHIND, Aside, Inline
+from compass.images.archives.aside import PIECES_BEHIND, Aside, Inline
 
 
 @pytest.mark.parametrize("kind", [Aside, Inline])

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from compass.errors import Refused, StepFailed, Transient
-from compass.images.credentials import PASSWORD_VARIABLE, USERNAME_VARIABLE, Credentials
 from compass.images.manifests import read_json
-from compass.images.wire import Answer, Wire
+from compass.images.registry.credentials import PASSWORD_VARIABLE, USERNAME_VARIABLE, Credentials
+from compass.images.registry.wire import Answer, Wire
 
 DEFAULT_TOKEN_SECONDS = 60.0
 _EARLY_SECONDS = 10.0

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from compass.digests import digest_of
-from compass.images.archive import survey
+from compass.images.archives.normalise import survey
 from compass.images.layout import Layout
 from compass.images.load import load
 from compass.images.manifests import Tree, read_tree
-from compass.images.registry import Registry
+from compass.images.registry.client import Registry
 from compass.progress import Silent
 from tests.compass.images.saved import read
 from tests.servers.registry import DockerRegistry

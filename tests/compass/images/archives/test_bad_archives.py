@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from compass.errors import InvalidInput, StepFailed
-from compass.images import compression, content, members
-from compass.images.archive import survey
+from compass.images import compression
+from compass.images.archives import content, members
+from compass.images.archives.normalise import survey
 from compass.images.layout import Layout
 from tests.compass.images.saved import Members, altered, change_json, left_in, read, spec, write
 from tests.material.archives import Style, corrupt_layer, docker_save, truncate

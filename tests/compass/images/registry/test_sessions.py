@@ -14,7 +14,7 @@ import pytest
 
 from compass.clock import Clock, system_clock
 from compass.digests import Digest
-from compass.images.sessions import KEPT_SECONDS, Sessions
+from compass.images.registry.sessions import KEPT_SECONDS, Sessions
 
 DIGEST = Digest("sha256:" + "1" * 64)
 LOCATION = "/v2/a/b/blobs/uploads/1?_state=x"
@@ -67,7 +67,7 @@ def test_two_processes_do_not_go_on_with_the_same_upload(folder: Path) -> None:
     kept(folder)
     code = (
         "import sys; from pathlib import Path; from compass.clock import system_clock\n"
-        "from compass.images.sessions import Sessions\n"
+        "from compass.images.registry.sessions import Sessions\n"
         "with Sessions(Path(sys.argv[1]), 'reg.example:5000', system_clock()).record('a/b', sys.argv[2]) as record:\n"
         "    print(record.location); record.keep('/v2/other'); record.forget()"
     )

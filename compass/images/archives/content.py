@@ -10,7 +10,8 @@ from typing import BinaryIO, Protocol, cast
 
 from compass.digests import Digest
 from compass.errors import InvalidInput
-from compass.images.aside import Aside, Inline
+from compass.images.archives.aside import Aside, Inline
+from compass.images.archives.members import BLOCK, DID, Link, Member, members
 from compass.images.compression import (
     Compression,
     Compressor,
@@ -23,7 +24,6 @@ from compass.images.compression import (
 )
 from compass.images.layout import BlobWriter, Layout
 from compass.images.manifests import MAX_MANIFEST_BYTES
-from compass.images.members import BLOCK, DID, Link, Member, members
 
 MAX_DOCUMENTS_BYTES = 64 << 20
 MAX_LINKS = 32

@@ -14,8 +14,8 @@ from pathlib import Path
 from compass.digests import Digest, digest_of, hexadecimal, parse_digest
 from compass.documents import Document, parse_document
 from compass.errors import CompassError
+from compass.images.archives.content import Layer
 from compass.images.compression import Compression
-from compass.images.content import Layer
 from compass.images.layout import TEMPORARY_PREFIX, Layout
 from compass.images.manifests import read_json
 from compass.store import private_folder

@@ -10,15 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from compass.bundle.files import BundleFiles
 from compass.digests import Digest
 from compass.errors import InvalidInput
-from compass.images.archive import normalise
-from compass.images.assemble import SavedEntry, read_diff_ids
+from compass.images.archives.assemble import SavedEntry, read_diff_ids
+from compass.images.archives.content import NO_LAYERS, Content, Layer, read_content
+from compass.images.archives.known import KnownLayers
+from compass.images.archives.members import Member
+from compass.images.archives.normalise import normalise
 from compass.images.compression import Compression
-from compass.images.content import NO_LAYERS, Content, Layer, read_content
 from compass.images.deflate import BlockGzip
-from compass.images.known import KnownLayers
 from compass.images.layout import Layout
 from compass.images.manifests import fit, read_json
-from compass.images.members import Member
 from compass.images.model import StoredImage
 from compass.names import ImageName
 from compass.progress import Progress

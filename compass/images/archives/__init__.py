@@ -1,0 +1,1 @@
+"""Image archives, as docker, podman, skopeo and containerd write them, read once as streams into a layout."""
