@@ -35,7 +35,7 @@ rehearse: $(READY) ## upgrade a simulated site on this machine, for real
 	@$(BIN)/compass-upgrade rehearse $(ARGS)
 
 test: servers ## the whole suite, on real servers
-	$(PYTEST) -n $(WORKERS) --dist loadgroup -q
+	$(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -q
 
 test-core: $(READY) ## the tests that need no server: seconds
 	$(PYTEST) -q -m "not servers and not prefect and not node" tests/compass tests/test_layers.py

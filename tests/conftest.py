@@ -25,13 +25,29 @@ MakeSite = Callable[..., Site]
 SHARED = ("real_node", "site_of_nights", "own_site", "site", "control_plane")
 
 
+#: Groups that take minutes: they begin first, so that none of them is left alone at the end.
+LONGEST = (
+    "nights", "worker", "outages", "rehearse", "full-run", "nothing-lost", "prefect-windows", "uploads", "own-window",
+    "own-site", "prefect-deploy", "site", "real-node",
+)  # fmt: skip
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests that share a server, unless they are in a group already."""
+    """Group the tests that share a server, unless they are in a group already, and put the longest groups first."""
     for item in items:
         asked = next((x for x in SHARED if x in getattr(item, "fixturenames", ())), None)
         if asked and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(asked.replace("_", "-")))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    """Return when an item's turn is: long groups, then the other groups, then what is in none."""
+    mark = item.get_closest_marker("xdist_group")
+    if mark is None:
+        return len(LONGEST) + 1
+    return LONGEST.index(mark.args[0]) if mark.args[0] in LONGEST else len(LONGEST)
 
 
 _users: Counter[str] = Counter()

@@ -50,7 +50,8 @@ def assess(item: dict[str, Any] | None, pods: Sequence[dict[str, Any]] = (), eve
     return Health("failed", stuck) if stuck else health
 
 
-def _observed(item: dict[str, Any]) -> Health | None:
+def not_observed(item: dict[str, Any]) -> Health | None:
+    """Return that a workload's controller has not seen its newest version yet: its pods say nothing of that then."""
     generation = item["metadata"].get("generation", 0)
     if (item.get("status") or {}).get("observedGeneration", 0) < generation:
         return Health("progressing", "not seen by its controller yet")
@@ -58,7 +59,7 @@ def _observed(item: dict[str, Any]) -> Health | None:
 
 
 def _deployment(item: dict[str, Any]) -> Health:
-    late = _observed(item)
+    late = not_observed(item)
     if late:
         return late
     status, wanted = item.get("status") or {}, (item.get("spec") or {}).get("replicas", 1)
@@ -81,7 +82,7 @@ def _deployment(item: dict[str, Any]) -> Health:
 
 
 def _daemon_set(item: dict[str, Any]) -> Health:
-    late = _observed(item)
+    late = not_observed(item)
     if late:
         return late
     status = item.get("status") or {}
@@ -94,7 +95,7 @@ def _daemon_set(item: dict[str, Any]) -> Health:
 
 
 def _stateful_set(item: dict[str, Any]) -> Health:
-    late = _observed(item)
+    late = not_observed(item)
     if late:
         return late
     spec, status = item.get("spec") or {}, item.get("status") or {}
@@ -164,13 +165,14 @@ def wants_no_pods(item: dict[str, Any]) -> bool:
     """Tell whether a workload is right without a pod: scaled to zero, on no node, or done."""
     spec, status = item.get("spec") or {}, item.get("status") or {}
     if item.get("kind") == "DaemonSet":
-        return _observed(item) is None and status.get("desiredNumberScheduled", 0) == 0
+        return not_observed(item) is None and status.get("desiredNumberScheduled", 0) == 0
     if item.get("kind") == "Job":
         return _job(item).state == "ready" and not status.get("active")
     return bool(spec.get("replicas", 1) == 0)
 
 
-POD_MAKERS = frozenset({"Deployment", "DaemonSet", "StatefulSet", "Job"})
+OBSERVED = frozenset({"Deployment", "DaemonSet", "StatefulSet"})
+POD_MAKERS = OBSERVED | {"Job"}
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:

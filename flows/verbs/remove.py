@@ -11,6 +11,7 @@ from compass.job import Job
 from compass.steps.clusters import ask_each
 from compass.steps.plan import make_removal_plan
 from compass.steps.prepare import prepare
+from compass.steps.record import last_record
 from compass.steps.workplace import Target, Workplace
 from flows import engine
 from flows.options import Opening
@@ -41,14 +42,21 @@ def remove(place: Workplace, screen: Screen, opening: Opening, *, yes: bool, dry
     stop_on_shared(answers)
     plans = [(target, x) for target, x in answers if isinstance(x, Plan)]
     acting = any(x.acting for _, x in plans)
-    if dry_run or not acting:
+    if dry_run or not (acting or any(_was_cut_off(place, x, str(prepared.digest)) for x in holders)):
         show_plans(screen, answers)
         return EXIT_DIFFERENT if acting else EXIT_DONE
     if screen.output == "text":
         show_plans(screen, answers)
-    confirm(screen, f"remove {sum(len(x.acting) for _, x in plans)} Releases", yes=yes)
+    if acting:
+        confirm(screen, f"remove {sum(len(x.acting) for _, x in plans)} Releases", yes=yes)
     with values_by_file(place) as job:
         return _run_removals(job, screen, [target for target, _ in plans], opening.ignore_window)
+
+
+def _was_cut_off(place: Workplace, target: Target, digest: str) -> bool:
+    """Tell whether the cluster still says that a removal is under way: all is gone, and its Record is to be ended."""
+    last = last_record(place, target)
+    return last is not None and (last.digest, last.state, last.step) == (digest, "running", "remove")
 
 
 def _run_removals(job: Job, screen: Screen, targets: Sequence[Target], ignore_window: str) -> int:

@@ -96,7 +96,7 @@ def test_a_run_started_outside_the_windows_moves_itself_to_the_next_opening_and_
     operator: Operator, flow: str
 ) -> None:
     name = f"moves-{flow}"
-    opens = window(timedelta(seconds=25))
+    opens = window(timedelta(seconds=45))
     operator.deploy(name, windows=[opens])
     moved = operator.reaches(identity := operator.start(f"{flow}/{name}"), "Scheduled", "Failed")
     assert moved["state"]["message"] == f"outside its windows until {opens['start'][:16].replace('T', ' ')} UTC"
@@ -131,7 +131,7 @@ def test_a_reason_opens_what_is_closed(operator: Operator) -> None:
 
 
 def test_a_schedule_starts_the_run_at_the_opening_and_it_is_let_through(operator: Operator) -> None:
-    opens = window(timedelta(seconds=25))
+    opens = window(timedelta(seconds=45))
     operator.deploy("scheduled", windows=[opens], atOpening=["upgrade"])
 
     def runs() -> list[Answer]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,9 @@ from rehearsal.clusters import SimulatedCluster
 from rehearsal.example.bundle import write_bundle
 from rehearsal.pods import Behaviour
 from rehearsal.site import SimulatedSite
+from tests.flows.nights import kill_tree
 from tests.flows.running import Desk, Ended
+from tests.servers.process import wait_until
 
 pytestmark = [pytest.mark.prefect, pytest.mark.shared_prefect, pytest.mark.xdist_group("nothing-lost")]
 Json = dict[str, Any]
@@ -190,9 +194,6 @@ def test_drift_is_shown_by_field_with_who_did_it(site: SimulatedSite, person: Pe
 
 
 def kubectl(desk: Desk, site: SimulatedSite, *words: str) -> None:
-    import subprocess
-    import sys
-
     path = site.kubeconfigs(desk.folder / "kubeconfigs")["user-1"]
     tool = Path(sys.executable).with_name("kubectl")
     subprocess.run([tool, "--kubeconfig", path, "-n", "kube-system", *words], check=True, capture_output=True)
@@ -229,3 +230,38 @@ kind: ConfigMap
 metadata: {name: two, namespace: default}
 data: {a: "1"}
 """
+
+
+def test_a_removal_that_is_killed_shows_and_the_same_command_ends_it(
+    site: SimulatedSite, person: Person, desk: Desk
+) -> None:
+    assert person.upgrade("--keep-obsolete").status == 0
+    control = site.clusters["control"]
+    name = obsolete(control)[0]
+    held = '{"metadata": {"finalizers": ["example.com/held"]}}'
+    path = site.kubeconfigs(desk.folder / "kubeconfigs")["control"]
+    patch_release(path, name, held)
+    words = ("remove", person.bundle, "--site", site.folder, "--yes", "--timeout", "60")
+    running = desk.start(*words)
+
+    def record() -> Json:
+        return next(x["records"][0] for x in person.ask("status")[0] if x["cluster"] == "control")
+
+    wait_until("the removal is under way", lambda: (record()["state"], record()["step"]) == ("running", "remove"), 60)
+    kill_tree(running)
+    patch_release(path, name, '{"metadata": {"finalizers": null}}')
+    done = desk.run(*words)
+    assert done.status == 0, done.err
+    assert obsolete(control) == []
+    assert (record()["state"], record()["problem"]) == ("done", "")
+
+
+def obsolete(control: SimulatedCluster) -> list[str]:
+    found = control.listed("release.caicloud.io/v1alpha1", "Release", "default")
+    return [x["metadata"]["name"] for x in found if x["metadata"]["name"].startswith("old-")]
+
+
+def patch_release(kubeconfig: Path, name: str, patch: str) -> None:
+    tool = Path(sys.executable).with_name("kubectl")
+    words = ["patch", "releases.release.caicloud.io", name, "--type=merge", f"--patch={patch}"]
+    subprocess.run([tool, "--kubeconfig", kubeconfig, "-n", "default", *words], check=True, capture_output=True)

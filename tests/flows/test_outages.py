@@ -18,7 +18,9 @@ from tests.material.clusters import get
 from tests.material.images import ImageSpec, noise
 from tests.servers.registry import DockerRegistry
 
-pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.shared_prefect]
+pytestmark = [
+    pytest.mark.servers, pytest.mark.prefect, pytest.mark.shared_prefect, pytest.mark.xdist_group("outages"),
+]  # fmt: skip
 AWAY_SECONDS = 20
 LARGE_BYTES = 96 << 20
 

@@ -80,7 +80,7 @@ def test_an_image_that_does_not_exist_fails_within_seconds_with_the_kubelets_own
     template.write_text(template.read_text().replace("am_minion:v0.0.7", "am_minion:v9.9.9"))
     began = time.monotonic()
     done = cluster.run("upgrade", real_bundle, "--yes", "--timeout", SECONDS)
-    assert done.status == 5
+    assert done.status == 5, done.err + done.out
     assert "roll out Deployment/kube-system/am-minion" in done.err
     assert "ImagePull" in done.err
     assert "not found" in done.err
