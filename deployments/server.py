@@ -56,15 +56,18 @@ def connect() -> Iterator[Server]:
     """Give the server that PREFECT_API_URL names, once it has answered and is of our major version.
 
     Raises:
-        InvalidInput: no server is named, it takes us for nobody, or it is of another major version.
-        Transient: it does not answer.
+        InvalidInput: no server is named, it does not answer, takes us for nobody, or is of another major version.
     """
     address = PREFECT_API_URL.value()
     if not address:
         raise InvalidInput("find the Prefect server", found="no PREFECT_API_URL", expected="http://host:4200/api")
     with get_client(sync_client=True) as client:
         server = Server(client, _without_password(address))
-        server.refuse_another_version()
+        try:
+            server.refuse_another_version()
+        except Transient as error:  # nothing has begun yet: the address is what is wrong, as far as anybody knows
+            raise InvalidInput(error.did, error.subject, found=error.found, expected="a Prefect server that answers",
+                               do=error.do) from None  # fmt: skip
         yield server
 
 
