@@ -101,19 +101,21 @@ class Desk:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
-    def run(self, *words: object, environ: Mapping[str, str] | None = None) -> Ended:
+    def run(
+        self, *words: object, environ: Mapping[str, str] | None = None, longest_seconds: float = LONGEST_SECONDS
+    ) -> Ended:  # fmt: skip
         """Run the command to its end."""
-        return ended(self.start(*words, environ=environ))
+        return ended(self.start(*words, environ=environ), longest_seconds)
 
 
-def ended(process: subprocess.Popen[str]) -> Ended:
+def ended(process: subprocess.Popen[str], longest_seconds: float = LONGEST_SECONDS) -> Ended:
     """Wait for a command and return how it ended."""
     try:
-        out, err = process.communicate(timeout=LONGEST_SECONDS)
+        out, err = process.communicate(timeout=longest_seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         out, err = process.communicate()
-        pytest.fail(f"it did not end within {LONGEST_SECONDS} s: {out}\n{err}")
+        pytest.fail(f"it did not end within {longest_seconds} s: {out}\n{err}")
     return Ended(tuple(map(str, process.args)), process.returncode, out, err)  # type: ignore[arg-type]
 
 

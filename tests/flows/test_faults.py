@@ -19,6 +19,8 @@ from tests.servers.faults.site import faulty_site
 pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.shared_prefect, pytest.mark.xdist_group("nights")]
 #: How many nights are tried; set COMPASS_FAULTS for more, COMPASS_SEED for others.
 RUNS = int(os.environ.get("COMPASS_FAULTS", "1"))
+#: Where three requests of ten fail, every step is tried again and again.
+LONGEST_SECONDS = 900.0
 SEED = int(os.environ.get("COMPASS_SEED", "1"))
 Json = dict[str, Any]
 State = Mapping[Name, Json]
@@ -40,7 +42,7 @@ def test_no_night_ends_between_the_old_and_the_new_without_saying_so(
         random = Random(seed)
         rate, patience = random.choice((0.02, 0.1, 0.3)), random.choice((1, 3, 6))
         with faulty_site(case.files / ".kubectl.kubeconfig", plans(seed, rate)) as proxies:
-            done = desk.run(*words, "--patience", patience, "--state-dir", state)
+            done = desk.run(*words, "--patience", patience, "--state-dir", state, longest_seconds=LONGEST_SECONDS)
         met = [f"{name}: {x}" for name, proxy in proxies.items() for x in proxy.met]
         about = f"seed {seed}, rate {rate}, patience {patience}: {done.status} {done.err[-900:]}\n" + "\n".join(
             met[-40:]
