@@ -35,7 +35,6 @@ from prefect.utilities.callables import parameter_schema
 
 from compass.errors import CompassError, InvalidInput, StepFailed, Transient
 from compass.window.schedule import Schedule
-from deployments import watch
 from deployments.changes import Change, Found, FoundSchedule
 from deployments.wanted import FLOWS, MADE_BY, Wanted
 
@@ -123,10 +122,6 @@ class Server:
             for page in self._pages("list deployments", self._client.read_deployments, **sorted_words):
                 found += [_found(x, flow.name) for x in page]
         return found
-
-    def keep_watch(self, *, check: bool) -> watch.Answer:
-        """Let the server end runs that died with their worker, or with ``check`` say whether it would."""
-        return self._ask("keep automation", watch.NAME, partial(watch.keep_watch, self._client, check=check))
 
     def make(self, change: Change, schema: Mapping[str, Any]) -> None:
         """Do what a change says; doing it again does no harm."""

@@ -285,6 +285,8 @@ def _ask(
     except CompassError as error:
         screen.fail(str(error))
         return exit_status(error)
+    except BrokenPipeError:  # whoever read our output has gone: main knows what that means
+        raise
     except OSError as error:
         screen.fail(f"{error.filename or 'operating system'}: {error.strerror or error}")
         return EXIT_FAILED

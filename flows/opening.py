@@ -30,11 +30,12 @@ def keep_to_windows(cluster: str, calendar: Calendar, ignore_window: str = "") -
     """
     if not calendar.windows and not calendar.freezes:
         return ""
+    ignore_window = ignore_window.strip()
     clock = system_clock()
     now = clock.now()
     decision = lateness(_meant_for(now), now, calendar)
     log = get_run_logger()
-    if decision.action == "run":
+    if decision.action == "run" and not ignore_window:
         log.info("%s: %s", cluster, decision.reason)
         return ""
     return _not_now(cluster, decision, ignore_window)
@@ -46,7 +47,7 @@ def keep_to_room(cluster: str, calendar: Calendar, needed: Estimate | None, igno
     Raises:
         Refused: there is too little time, and the run is of no deployment.
     """
-    if needed is None or not calendar.windows:
+    if needed is None or not (calendar.windows or calendar.freezes):
         return ""
     now = system_clock().now()
     decision = room(_meant_for(now), now, calendar, needed)

@@ -13,6 +13,7 @@ from compass.errors import InvalidInput
 from compass.job import TIMEOUT_SECONDS, AtWindowEnd, Choices, Job, Where
 from compass.remote import check_address
 from compass.site.inventory import read_inventory
+from compass.steps.discover import discover
 from flows.screen import Output, Screen
 
 LEAVE = Group("Leave", sort_key=0)
@@ -126,6 +127,8 @@ class Options:
             if not getattr(self, name) > 0:  # not a number is not more either
                 raise InvalidInput("read option", f"--{name.replace('_', '-')}", found=str(getattr(self, name)),
                                    expected="more than 0")  # fmt: skip
+        if self.registry == "":  # what a shell makes of a variable that is not set
+            raise InvalidInput("read option", "--registry", found="nothing", expected="host[:port]")
         for name in ("patience", "keep"):
             if not getattr(self, name) >= 0:
                 raise InvalidInput("read option", f"--{name}", found=str(getattr(self, name)), expected="0 or more")
@@ -159,8 +162,13 @@ class Options:
                                expected="one --cluster of the inventory, which says the rest")  # fmt: skip
         path = self.inventory or Path()
         inventory = read_inventory(path)
+        if any(x.discover for x in inventory.sites):
+            inventory, _ = discover(inventory, str(path))
         site, cluster = inventory.find(self.cluster[0], str(path))
-        where = inventory.where(site, cluster).model_copy(update={"clusters": (cluster.object or cluster.name,)})
+        said: dict[str, object] = {"clusters": (cluster.object or cluster.name,)}
+        said |= {"registry": self.registry} if self.registry else {}
+        said |= {"state_dir": asked.where.state_dir} if self.state_dir != Path("./compass-state") else {}
+        where = inventory.where(site, cluster).model_copy(update=said)
         given = {name: value for name, value in asked.choices if value != Choices.model_fields[name].get_default()}
         values = {**cluster.choices.values, **asked.choices.values}
         choices = cluster.choices.model_copy(update={**given, "values": values})

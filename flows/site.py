@@ -194,9 +194,12 @@ class _SiteRun:
         control = next((x for x in self.targets if x.role == "control" and x.name in plans), None)
         if control is None or not any(x.acts for x in plans[control.name].removals):
             return
-        if self.errors:
+        is_late = self.closes is not None and self.clock.now() >= self.closes
+        is_late = is_late and self.job.choices.at_window_end != "finish-cluster"
+        if self.errors or is_late:
             before = self.reports[control.name]
-            note = "nothing was removed, because not every cluster came out well"
+            why = "the window has ended" if is_late else "not every cluster came out well"
+            note = f"nothing was removed, because {why}"
             self.reports[control.name] = before.model_copy(update={"warnings": (*before.warnings, note)})
             return
         try:

@@ -55,9 +55,10 @@ def upgrade_cluster(
     job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
     prepared = bundles.prepare(job)
     target = only(sites.find_targets(job))
-    if calendar.windows:
-        ignored += keep_to_room(cluster, calendar, estimate.expected(job, target, prepared), ignore_window)
     sites.preflight_site(job, prepared)
+    if (calendar.windows or calendar.freezes) and not ignored:
+        keep_to_room(cluster, calendar, estimate.expected(job, target, prepared))
+        keep_to_windows(cluster, calendar)  # making ready takes its time, too
     upgrade = ClusterUpgrade(job, target, prepared, closes=closing(calendar, ignored))
     upgrade.journal.warnings += [ignored] if ignored else []
     return reported(upgrade)
@@ -65,7 +66,7 @@ def upgrade_cluster(
 
 def closing(calendar: Calendar, ignored: str = "") -> datetime | None:
     """Return when the window ends that is open now, or was just before; ``None`` when windows do not count."""
-    if not calendar.windows or ignored:
+    if ignored or not (calendar.windows or calendar.freezes):
         return None
     now = system_clock().now()
     opening = calendar.current(now)

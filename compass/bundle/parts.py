@@ -30,11 +30,16 @@ def part_name(name: str, number: int) -> str:
 
 def parts_beside(whole: Path) -> list[Path]:
     """Return the parts of a file, and the listing of their checksums, that lie where it would lie."""
-    if not whole.parent.is_dir():
-        return []
+    if not whole.parent.is_dir() or not (_listed(whole) or _is_split(whole)):
+        return []  # a name that ends in three digits may be anybody's
     found = [x for x in sorted(whole.parent.iterdir()) if _stem(x.name) == whole.name]
     listing = whole.with_name(whole.name + LISTING)
     return [*found, listing] if _listed(whole) else found
+
+
+def whole_of(path: Path) -> Path:
+    """Return what the whole is called that a file is a part of; a file that is no part is one itself."""
+    return path.with_name(_stem(path.name) or path.name)
 
 
 def find_archive(path: Path) -> Archive | None:

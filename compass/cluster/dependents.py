@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -34,8 +34,16 @@ def dependents(client: ClusterClient, owners: Mapping[str, ObjectRef]) -> list[t
     space = {x.namespace for x in owners.values()}
     owned = list(_owned(client, sorted(space) if "" not in space else [""]))
     going, found = dict(owners), list[tuple[Json, ObjectRef]]()
+    there: dict[str, bool] = {}
+
+    def stays(reference: Json, namespace: str) -> bool:
+        uid = reference.get("uid", "")
+        if uid not in there:
+            there[uid] = _is_there(client, reference, namespace)
+        return there[uid]
+
     while True:
-        more = [(item, by) for item in owned if (by := _taken_by(item, going))]
+        more = [(item, by) for item in owned if (by := _taken_by(item, going, stays))]
         if not more:
             return found
         found += more
@@ -62,12 +70,24 @@ def _owned_at(client: ClusterClient, namespace: str, kind: tuple[str, str]) -> l
     return [x for x in items if x["metadata"].get("ownerReferences")]
 
 
-def _taken_by(item: Json, going: Mapping[str, ObjectRef]) -> ObjectRef | None:
-    """Return the owner with which an object goes: it has no other one, and is not known to go yet."""
-    if item["metadata"]["uid"] in going:
+def _taken_by(item: Json, going: Mapping[str, ObjectRef], stays: Callable[[Json, str], bool]) -> ObjectRef | None:
+    """Return the owner with which an object goes: it has no other one that stays, and is not known to go yet."""
+    metadata = item["metadata"]
+    if metadata["uid"] in going:
         return None
-    references = item["metadata"]["ownerReferences"]
-    by = [going.get(x.get("uid", "")) for x in references]
-    if None in by or any(x.get("kind") in _MAKERS for x in references):
+    references = metadata["ownerReferences"]
+    by = next((x for x in (going.get(y.get("uid", "")) for y in references) if x), None)
+    if by is None or (item["kind"] == "Job" and any(x.get("kind") in _MAKERS for x in references)):
         return None
-    return by[0]
+    others = [x for x in references if x.get("uid", "") not in going]
+    return None if any(stays(x, metadata.get("namespace", "")) for x in others) else by
+
+
+def _is_there(client: ClusterClient, reference: Json, namespace: str) -> bool:
+    """Tell whether an owner exists: one that does not keeps nothing from being collected."""
+    kind = (str(reference.get("apiVersion", "")), str(reference.get("kind", "")))
+    if not client.serves(*kind):
+        return False
+    space = namespace if client.is_namespaced(*kind) else ""
+    live = client.get(ObjectRef(*kind, space, str(reference.get("name", ""))))
+    return live is not None and live["metadata"]["uid"] == reference.get("uid")

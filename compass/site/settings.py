@@ -56,6 +56,10 @@ def registry_place(where: Where, files: SiteFiles) -> RegistryPlace:
     text = where.registry or environment.registry_of(found, files.environment)
     scheme, separator, rest = text.partition("://")
     scheme, host = (scheme, rest) if separator else ("https", text)
+    if "@" in text:
+        raise InvalidInput("read registry", host.rpartition("@")[2], found="credentials in its address",
+                           do="log in with docker, or set COMPASS_REGISTRY_USERNAME and COMPASS_REGISTRY_PASSWORD",
+                           )  # fmt: skip
     if scheme not in ("http", "https"):
         raise InvalidInput("read registry", repr(text), found=f"scheme {scheme!r}", expected="https or http")
     return RegistryPlace(

@@ -22,7 +22,7 @@ def with_dependents(
         Refused: one of them is protected, or applied by the bundle.
     """
     owners = {x.uid: x for x in changes if x.action == "deleted" and x.uid}
-    named = {x.ref.identity for x in changes}
+    named = {x.ref.identity for x in changes if x.action == "deleted"}
     found: list[Change] = []
     for item, owner in dependents(client, {uid: x.ref for uid, x in owners.items()}):
         ref = ObjectRef.of(item)

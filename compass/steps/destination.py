@@ -8,7 +8,7 @@ from pathlib import Path
 from compass.bundle.legacy import UNKNOWN_VERSION, versions_in
 from compass.bundle.open import Bundle
 from compass.bundle.outer import ENDING, lowest_version, outer_stem
-from compass.bundle.parts import ELSEWHERE, parts_beside
+from compass.bundle.parts import ELSEWHERE, parts_beside, whole_of
 from compass.errors import InvalidInput, Refused
 from compass.store import disk_error, sync_folder
 
@@ -112,6 +112,10 @@ def _check_place(path: Path, bundle: Bundle, order: PackOrder) -> None:
     source = Path(bundle.where).resolve()
     if source.is_dir() and path.resolve().is_relative_to(source):
         raise InvalidInput("pack into", path, found="a place inside the bundle", do="write it elsewhere")
-    inputs = [source, *([order.base] if order.base else []), *(order.beside or ())]
-    if path.resolve() in {x.resolve() for x in inputs}:
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise InvalidInput("pack into", path, found="no plain file", expected="a new name, or a plain file")
+    bases = [order.base, *parts_beside(whole_of(order.base))] if order.base else []
+    keys = [order.key] if order.key else []
+    inputs = {x.resolve() for x in (source, *bases, *keys, *(order.beside or ()))}
+    if not inputs.isdisjoint(x.resolve() for x in (path, *parts_beside(path))):
         raise InvalidInput("pack into", path, found="a file that is read for it", do="write it elsewhere")

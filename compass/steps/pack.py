@@ -15,7 +15,7 @@ from compass.bundle import packed
 from compass.bundle.checksums import bundle_digest, write_checksums
 from compass.bundle.definition import BundleImage, Definition
 from compass.bundle.files import DirectoryFiles
-from compass.bundle.open import Bundle, verify_bundle
+from compass.bundle.open import Bundle, check_signature, verify_bundle
 from compass.bundle.outer import component_member, fellow_members
 from compass.bundle.parts import ELSEWHERE, ArchiveWriter
 from compass.bundle.signature import SigningKey
@@ -31,6 +31,7 @@ from compass.images.model import OCI_LAYER_ZSTD, BlobSource, StoredImage
 from compass.steps.destination import Destination, PackOrder, find_destination
 from compass.steps.images import layout_inside, wrong_images
 from compass.steps.old_bundle import OldBundle, open_old
+from compass.steps.prepare import signing_key
 from compass.steps.workplace import Workplace
 from compass.store import need_space, work_folder
 
@@ -98,6 +99,8 @@ def pack(place: Workplace, order: PackOrder) -> Packed:
     carried = packed.carried_files(bundle.files.names(), bundle.definition, bundle.where)
     _note_left_out(place)
     _, sums = verify_bundle(bundle, place.progress)
+    if trusted := signing_key(place.job):
+        check_signature(bundle, trusted)
     old = open_old(place, order.base) if order.base else None
     _need_space(destination, bundle, old, fellows)
     with work_folder(destination.path.parent) as work:

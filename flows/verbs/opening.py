@@ -30,10 +30,10 @@ def keep_to_windows(place: Workplace, screen: Screen, opening: Opening) -> str:
     while True:
         now = place.clock.now()
         decision = lateness(now, now, calendar)
-        if decision.action == "run":
+        if decision.action == "run" and not opening.ignore_window.strip():
             screen.tell(decision.reason)
             return ""
-        if opening.ignore_window:
+        if opening.ignore_window.strip():
             return _ignored(screen, decision, opening)
         if decision.until is None or not opening.wait:
             raise _not_now(decision)
@@ -47,7 +47,7 @@ def keep_to_room(place: Workplace, screen: Screen, opening: Opening, prepared: P
         Refused: one cannot, and the windows are not ignored.
     """
     calendar = place.job.calendar
-    if not calendar.windows:
+    if not (calendar.windows or calendar.freezes):
         return ""
     for target, plan in answers:
         needed = expected(place, target, prepared.digest) if isinstance(plan, Plan) and plan.acting else None
@@ -55,14 +55,13 @@ def keep_to_room(place: Workplace, screen: Screen, opening: Opening, prepared: P
         decision = room(now, now, calendar, needed) if needed else None
         if decision is None or decision.action == "run":
             continue
-        if opening.ignore_window:
-            return _ignored(screen, decision, opening)
-        raise _not_now(decision)
+        raise Refused("begin upgrade of", target.name, found=decision.reason,
+                      do="give the command again then, or pass --ignore-window with a reason")  # fmt: skip
     return ""
 
 
 def _ignored(screen: Screen, decision: Decision, opening: Opening) -> str:
-    line = f"{decision.reason}; begun all the same: {opening.ignore_window}"
+    line = f"{decision.reason}; begun all the same: {opening.ignore_window.strip()}"
     screen.tell(line, "yellow")
     return line
 

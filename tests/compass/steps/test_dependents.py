@@ -51,9 +51,10 @@ class Case:
         bundle.mkdir(exist_ok=True)
         (bundle / "template.yaml").write_text(more.pop("template", ""))
         named = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": self.space, "name": "root"}
+        deleted = [named, *more.pop("also", [])]
         definition = {
             "apiVersion": "compass.upgrade/v1", "kind": "UpgradeBundle", "metadata": {"name": "things", "to": "2.0.0"},
-            "components": [{"name": "things", "templates": ["template.yaml"], "delete": [named]}],
+            "components": [{"name": "things", "templates": ["template.yaml"], "delete": deleted}],
             "protect": more.pop("protect", []),
         }  # fmt: skip
         (bundle / "bundle.yaml").write_text(dump_yaml(definition))
@@ -151,3 +152,16 @@ def make_immutable(client: ClusterClient) -> Callable[[str], Json]:
         return client.create(manifest)
 
     return make
+
+
+def test_a_named_child_that_is_skipped_still_stands_in_the_way(case: Case) -> None:
+    child = {"apiVersion": "v1", "kind": "Secret", "namespace": case.space, "name": "child"}
+    with pytest.raises(Refused, match=r"Secret/.*/child, which is protected, would go with it"):
+        case.plan(protect=[child], also=[child])
+
+
+def test_an_owner_that_is_gone_keeps_nothing(case: Case) -> None:
+    gone = case.create("v1", "ConfigMap", "gone")
+    case.create("v1", "ConfigMap", "shared", case.root, gone)
+    case.client.delete(ObjectRef.of(gone))
+    assert "shared" in {x.name for x in case.plan().acting}
