@@ -117,7 +117,7 @@ class SimulatedSite:
         if self._trouble == "rollout":
             tell(f"am_minion:v0.0.7 will crash on {self.users[0]}, and there alone")
         act = acts.get(self._trouble or "")
-        watcher = _FirstChange(act) if act else None
+        watcher = _FirstChange(act, at_once=self._trouble == "image") if act else None
         if watcher:
             for name in self.users:
                 watcher.watch(self.clusters, name)
@@ -136,10 +136,13 @@ class SimulatedSite:
 
 
 class _FirstChange:
-    """Acts once, at the first change that an upgrade makes to a user cluster, beside its own Record."""
+    """Acts once, at the first change that an upgrade makes to a user cluster, beside its own Record.
 
-    def __init__(self, act: Callable[[], None]) -> None:
-        self._act = act
+    ``at_once`` holds the cluster up meanwhile, so that no pod is faster.
+    """
+
+    def __init__(self, act: Callable[[], None], *, at_once: bool) -> None:
+        self._act, self._at_once = act, at_once
         self._lock = threading.Lock()
         self._acted = False
 
@@ -157,5 +160,8 @@ class _FirstChange:
             if self._acted:
                 return
             self._acted = True
+        if self._at_once:
+            self._act()
+            return
         # This is the clusters' own thread: what takes one away must wait for it elsewhere.
         threading.Thread(target=self._act, name="trouble", daemon=True).start()

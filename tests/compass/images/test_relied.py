@@ -204,7 +204,7 @@ def test_a_registry_that_takes_nothing_over_is_told_apart_from_one_without_the_b
     loaded(bundles, empty.host, old=True)
     with (
         proxy(empty.url, no_mount) as way,
-        pytest.raises(StepFailed, match=r"does not take it over from release/other; load a bundle .* without --base"),
+        pytest.raises(StepFailed, match=r"does not take it over from release/(other|app); load .* without --base"),
     ):
         loaded(bundles, way.host)
     assert empty.tags("release/renamed") == []
