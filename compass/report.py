@@ -15,6 +15,8 @@ from compass.clock import Clock, iso, stamp
 from compass.documents import Document
 from compass.errors import CompassError, exit_status
 from compass.steps.images import ImageResult
+from compass.steps.prepare import Prepared
+from compass.steps.record import who
 
 StepState = Literal["done", "skipped", "failed"]
 ClusterState = Literal["upgraded", "unchanged", "failed", "rolled back", "restored", "not started"]
@@ -58,6 +60,19 @@ class RunReport(Document):
     state: Literal["done", "unchanged", "failed"]
     images: tuple[ImageResult, ...] = ()
     clusters: tuple[ClusterReport, ...] = ()
+
+
+def upgrade_report(
+    prepared: Prepared, started: datetime, finished: datetime, clusters: Sequence[ClusterReport],
+    images: Sequence[ImageResult] = (), *, failed: bool,
+) -> RunReport:  # fmt: skip
+    """Return the report of an upgrade of one cluster or several."""
+    changed = any(x.bytes_sent for x in images) or any(x.state == "upgraded" for x in clusters)
+    return RunReport(
+        verb="upgrade", bundle=prepared.name, version=prepared.version, digest=prepared.digest, by=who(),
+        started=iso(started), finished=iso(finished), state="failed" if failed else "done" if changed else "unchanged",
+        images=tuple(images), clusters=tuple(clusters),
+    )  # fmt: skip
 
 
 class Journal:

@@ -14,8 +14,8 @@ from typing import Any
 
 from compass.documents import dump_yaml
 from compass.errors import CompassError, exit_status
-from compass.site.inventory import Inventory, read_inventory
-from compass.steps.discover import discover
+from compass.site.inventory import Inventory
+from compass.steps.discover import read_whole
 from compass.store import write_file
 from deployments.wanted import Wanted, wanted_deployments
 
@@ -55,10 +55,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, default=HERE.parent / "prefect.yaml")
     words = parser.parse_args()
     try:
-        inventory = read_inventory(words.inventory)
-        if any(x.discover for x in inventory.sites):
-            inventory, _ = discover(inventory, str(words.inventory))
-        text = render(inventory, str(words.inventory))
+        text = render(read_whole(words.inventory), str(words.inventory))
         write_file(words.output, text.encode())
         words.output.chmod(0o644)
     except CompassError as error:

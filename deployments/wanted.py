@@ -107,7 +107,7 @@ def _parameters(inventory: Inventory, site: InventorySite, cluster: InventoryClu
         "choices": cluster.choices.model_dump(exclude_defaults=True, mode="json"),
     }
     calendar = inventory.calendar(site, cluster)
-    if verb in CHANGING and (calendar.windows or calendar.freezes):
+    if verb in CHANGING and calendar.is_bounded:
         parameters["calendar"] = calendar.model_dump(exclude_none=True, exclude_defaults=True, mode="json")
     return parameters
 

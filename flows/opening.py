@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from prefect import runtime
 from prefect.client.orchestration import get_client
@@ -28,44 +29,42 @@ def keep_to_windows(cluster: str, calendar: Calendar, ignore_window: str = "") -
     Raises:
         Refused: the cluster may not be changed now, and the run is of no deployment, so nobody would start it again.
     """
-    if not calendar.windows and not calendar.freezes:
+    if not calendar.is_bounded:
         return ""
-    ignore_window = ignore_window.strip()
-    clock = system_clock()
-    now = clock.now()
+    now = system_clock().now()
     decision = lateness(_meant_for(now), now, calendar)
     log = get_run_logger()
-    if decision.action == "run" and not ignore_window:
-        log.info("%s: %s", cluster, decision.reason)
-        return ""
-    return _not_now(cluster, decision, ignore_window)
+    if reason := ignore_window.strip():
+        line = f"{decision.reason}; begun all the same: {reason}"
+        log.warning("%s: %s", cluster, line)
+        return line
+    if decision.action != "run":
+        _give_up(cluster, decision)
+    log.info("%s: %s", cluster, decision.reason)
+    return ""
 
 
-def keep_to_room(cluster: str, calendar: Calendar, needed: Estimate | None, ignore_window: str = "") -> str:
+def keep_to_room(cluster: str, calendar: Calendar, needed: Estimate | None) -> None:
     """Come back only when what takes so long can end before the window does; otherwise as ``keep_to_windows``.
 
     Raises:
         Refused: there is too little time, and the run is of no deployment.
     """
-    if needed is None or not (calendar.windows or calendar.freezes):
-        return ""
+    if needed is None:
+        return
     now = system_clock().now()
     decision = room(_meant_for(now), now, calendar, needed)
     if decision.action == "run":
         get_run_logger().info("%s: %s", cluster, decision.reason)
-        return ""
-    return _not_now(cluster, decision, ignore_window)
+        return
+    _give_up(cluster, decision)
 
 
-def _not_now(cluster: str, decision: Decision, ignore_window: str) -> str:
-    log = get_run_logger()
-    if ignore_window.strip():
-        line = f"{decision.reason}; begun all the same: {ignore_window.strip()}"
-        log.warning("%s: %s", cluster, line)
-        return line
+def _give_up(cluster: str, decision: Decision) -> NoReturn:
+    """End the run, moved to when the decision says, or cancelled."""
     if not runtime.deployment.id:
         raise Refused("change cluster", cluster, found=decision.reason, do="wait, or pass ignore_window with a reason")
-    log.info("%s: %s", cluster, decision.reason)
+    get_run_logger().info("%s: %s", cluster, decision.reason)
     _leave(_state(decision))
     raise Abort(decision.reason)
 

@@ -12,8 +12,7 @@ from compass.bundle.definition import Role
 from compass.errors import InvalidInput
 from compass.job import TIMEOUT_SECONDS, AtWindowEnd, Choices, Job, Where
 from compass.remote import check_address
-from compass.site.inventory import read_inventory
-from compass.steps.discover import discover
+from compass.steps.discover import read_whole
 from flows.screen import Output, Screen
 
 LEAVE = Group("Leave", sort_key=0)
@@ -153,17 +152,14 @@ class Options:
                 at_window_end=opening.at_window_end,
             ),
         )  # fmt: skip
-        return self._by_inventory(asked) if self.inventory else asked
+        return self._by_inventory(asked, self.inventory) if self.inventory else asked
 
-    def _by_inventory(self, asked: Job) -> Job:
+    def _by_inventory(self, asked: Job, path: Path) -> Job:
         """Return the job for one cluster of the inventory; what it says of the place holds, and so do its choices."""
         if len(self.cluster) != 1 or self.site or self.kubeconfig or self.role:
             raise InvalidInput("read option", "--inventory", found="--site, --kubeconfig, --role, or no --cluster",
                                expected="one --cluster of the inventory, which says the rest")  # fmt: skip
-        path = self.inventory or Path()
-        inventory = read_inventory(path)
-        if any(x.discover for x in inventory.sites):
-            inventory, _ = discover(inventory, str(path))
+        inventory = read_whole(path)
         site, cluster = inventory.find(self.cluster[0], str(path))
         said: dict[str, object] = {"clusters": (cluster.object or cluster.name,)}
         said |= {"registry": self.registry} if self.registry else {}

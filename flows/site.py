@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -15,17 +14,15 @@ from compass.change.plan import Plan
 from compass.clock import iso, system_clock
 from compass.errors import Aftermath, CompassError, InvalidInput, Refused, StepFailed, exit_status
 from compass.job import Choices, Job, Where
-from compass.report import ClusterReport, RunReport, run_name
+from compass.report import ClusterReport, RunReport, run_name, upgrade_report
 from compass.steps.clusters import shared_error
 from compass.steps.images import LoadResult
 from compass.steps.preflight import Findings
-from compass.steps.record import who
 from compass.steps.workplace import Target
-from compass.store import StateDirectory, write_file
 from compass.window.openings import Calendar
 from flows.engine import FLOW_SETTINGS, best_effort
 from flows.remove import remove_from
-from flows.upgrade import ClusterUpgrade, closing
+from flows.upgrade import ClusterUpgrade, closing, keep_report
 from tasks import bundle as bundles
 from tasks import images, plan, record, sites
 
@@ -92,17 +89,11 @@ class _SiteRun:
             self._upgrade_all(plans)
             self._remove(plans)
         report = self._report(loaded)
-        path = self.path
-        write_file(path, report.model_dump_json(indent=1).encode())
+        path = keep_report(self.job, self.name, report)
         best_effort(record.report_run, report, str(path))
         if self.errors:
             raise _worst(list(self.errors.items()), len(self.targets))
         return report
-
-    @property
-    def path(self) -> Path:
-        """Where the report is written: below the state directory of the machine that runs this."""
-        return StateDirectory(Path(self.job.where.state_dir)).reports / f"{self.name}.json"
 
     def _plan_all(self) -> dict[str, Plan]:
         """Plan every cluster side by side; one that cannot be planned is failed, and the others go on."""
@@ -213,13 +204,8 @@ class _SiteRun:
 
     def _report(self, loaded: LoadResult) -> RunReport:
         clusters = tuple(self.reports.get(x.name) or _not_started(x) for x in self.targets)
-        changed = loaded.bytes_sent or any(x.state == "upgraded" for x in clusters)
-        return RunReport(
-            verb="upgrade", bundle=self.prepared.name, version=self.prepared.version, digest=self.prepared.digest,
-            by=who(), started=iso(self.started), finished=iso(self.clock.now()),
-            state="failed" if self.errors else "done" if changed else "unchanged",
-            images=loaded.images, clusters=clusters,
-        )  # fmt: skip
+        failed, now = bool(self.errors), self.clock.now()
+        return upgrade_report(self.prepared, self.started, now, clusters, loaded.images, failed=failed)
 
 
 def joined(before: ClusterReport, removal: ClusterReport, planned: Plan) -> ClusterReport:

@@ -15,11 +15,11 @@ from compass.cluster.lock import ClusterLock
 from compass.cluster.record import Record
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed
 from compass.job import Choices, Job, Where
-from compass.report import ClusterReport, Journal, RunReport, StepState
+from compass.report import ClusterReport, Journal, RunReport, StepState, upgrade_report
 from compass.steps.failure import after_failure
 from compass.steps.lock import is_ours, locked
 from compass.steps.prepare import Prepared
-from compass.steps.record import ended, who
+from compass.steps.record import ended
 from compass.steps.workplace import Target
 from compass.store import StateDirectory, write_file
 from compass.window.openings import Calendar
@@ -56,7 +56,7 @@ def upgrade_cluster(
     prepared = bundles.prepare(job)
     target = only(sites.find_targets(job))
     sites.preflight_site(job, prepared)
-    if (calendar.windows or calendar.freezes) and not ignored:
+    if calendar.is_bounded and not ignored:
         keep_to_room(cluster, calendar, estimate.expected(job, target, prepared))
         keep_to_windows(cluster, calendar)  # making ready takes its time, too
     upgrade = ClusterUpgrade(job, target, prepared, closes=closing(calendar, ignored))
@@ -66,7 +66,7 @@ def upgrade_cluster(
 
 def closing(calendar: Calendar, ignored: str = "") -> datetime | None:
     """Return when the window ends that is open now, or was just before; ``None`` when windows do not count."""
-    if ignored or not (calendar.windows or calendar.freezes):
+    if ignored or not calendar.is_bounded:
         return None
     now = system_clock().now()
     opening = calendar.current(now)
@@ -75,26 +75,25 @@ def closing(calendar: Calendar, ignored: str = "") -> datetime | None:
 
 def reported(upgrade: ClusterUpgrade) -> ClusterReport:
     """Upgrade one cluster and leave a report of it on this machine, as a run over a site does."""
-    started, clock = iso(system_clock().now()), system_clock()
-    known: CompassError | None = None
+    started, report = system_clock().now(), None
     try:
         report = upgrade.run()
     except CompassError as error:
-        known = error
-        if not isinstance(error.report, ClusterReport):
-            raise
         report = error.report
-    prepared = upgrade.prepared
-    whole = RunReport(
-        verb="upgrade", bundle=prepared.name, version=prepared.version, digest=prepared.digest, by=who(),
-        started=started, finished=iso(clock.now()),
-        state="failed" if known else "done" if report.state == "upgraded" else "unchanged", clusters=(report,),
-    )  # fmt: skip
-    path = StateDirectory(Path(upgrade.job.where.state_dir)).reports / f"{upgrade.journal.run}.json"
-    write_file(path, whole.model_dump_json(indent=1).encode())
-    if known:
-        raise known
+        raise
+    finally:
+        if isinstance(report, ClusterReport):
+            ended_at, failed = system_clock().now(), bool(report.exit_status)
+            whole = upgrade_report(upgrade.prepared, started, ended_at, [report], failed=failed)
+            keep_report(upgrade.job, upgrade.journal.run, whole)
     return report
+
+
+def keep_report(job: Job, name: str, report: RunReport) -> Path:
+    """Write a report below the state directory of the machine that runs this, and return where it is."""
+    path = StateDirectory(Path(job.where.state_dir)).reports / f"{name}.json"
+    write_file(path, report.model_dump_json(indent=1).encode())
+    return path
 
 
 def only(targets: list[Target]) -> Target:

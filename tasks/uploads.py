@@ -80,7 +80,7 @@ class SiteSlots:
         self._client, self._name, self._count, self._here = client, name, count, here
         self._clock, self._log = clock, log
         self._turns = Turns(1)
-        self._leases: dict[UUID, _Lease] = {}
+        self._leases: set[UUID] = set()
         self._idle: list[_Lease] = []
         self._is_known = self._is_given_up = False
         self._lock = threading.Lock()
@@ -142,7 +142,7 @@ class SiteSlots:
             return None
         lease = _Lease(UUID(answer["lease_id"]), self._clock.monotonic())
         with self._lock:
-            self._leases[lease.id] = lease
+            self._leases.add(lease.id)
         return lease
 
     def _make(self) -> None:
@@ -181,7 +181,7 @@ class SiteSlots:
     def _give_back(self, leases: Iterable[_Lease]) -> None:
         for lease in leases:
             with self._lock:
-                self._leases.pop(lease.id, None)
+                self._leases.discard(lease.id)
             with suppress(Exception), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # it runs out by itself
                 self._client.release_concurrency_slots_with_lease(lease_id=lease.id)
 

@@ -34,6 +34,9 @@ class Health:
     text: str
 
 
+_NOT_OBSERVED = Health("progressing", "not seen by its controller yet")
+
+
 def assess(item: dict[str, Any] | None, pods: Sequence[dict[str, Any]] = (), events: Sequence[str] = ()) -> Health:
     """Return the health of one object; ``pods`` are those of its current revision, ``events`` their messages."""
     if item is None:
@@ -44,22 +47,21 @@ def assess(item: dict[str, Any] | None, pods: Sequence[dict[str, Any]] = (), eve
     if judge is None:
         return Health("ready", "applied")
     health = judge(item)
-    if health.state != "progressing":
-        return health
+    if health.state != "progressing" or health is _NOT_OBSERVED:
+        return health  # which pods are the newest is told by what the controller wrote last
     stuck = _stuck_pod(pods, events)
     return Health("failed", stuck) if stuck else health
 
 
-def not_observed(item: dict[str, Any]) -> Health | None:
-    """Return that a workload's controller has not seen its newest version yet: its pods say nothing of that then."""
+def _observed(item: dict[str, Any]) -> Health | None:
     generation = item["metadata"].get("generation", 0)
     if (item.get("status") or {}).get("observedGeneration", 0) < generation:
-        return Health("progressing", "not seen by its controller yet")
+        return _NOT_OBSERVED
     return None
 
 
 def _deployment(item: dict[str, Any]) -> Health:
-    late = not_observed(item)
+    late = _observed(item)
     if late:
         return late
     status, wanted = item.get("status") or {}, (item.get("spec") or {}).get("replicas", 1)
@@ -82,7 +84,7 @@ def _deployment(item: dict[str, Any]) -> Health:
 
 
 def _daemon_set(item: dict[str, Any]) -> Health:
-    late = not_observed(item)
+    late = _observed(item)
     if late:
         return late
     status = item.get("status") or {}
@@ -95,7 +97,7 @@ def _daemon_set(item: dict[str, Any]) -> Health:
 
 
 def _stateful_set(item: dict[str, Any]) -> Health:
-    late = not_observed(item)
+    late = _observed(item)
     if late:
         return late
     spec, status = item.get("spec") or {}, item.get("status") or {}
@@ -165,14 +167,13 @@ def wants_no_pods(item: dict[str, Any]) -> bool:
     """Tell whether a workload is right without a pod: scaled to zero, on no node, or done."""
     spec, status = item.get("spec") or {}, item.get("status") or {}
     if item.get("kind") == "DaemonSet":
-        return not_observed(item) is None and status.get("desiredNumberScheduled", 0) == 0
+        return _observed(item) is None and status.get("desiredNumberScheduled", 0) == 0
     if item.get("kind") == "Job":
         return _job(item).state == "ready" and not status.get("active")
     return bool(spec.get("replicas", 1) == 0)
 
 
-OBSERVED = frozenset({"Deployment", "DaemonSet", "StatefulSet"})
-POD_MAKERS = OBSERVED | {"Job"}
+POD_MAKERS = frozenset({"Deployment", "DaemonSet", "StatefulSet", "Job"})
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:

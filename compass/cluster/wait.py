@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compass.change.health import OBSERVED, POD_MAKERS, Health, assess, not_observed, waiting_reasons
+from compass.change.health import POD_MAKERS, Health, assess, waiting_reasons
 from compass.clock import Clock
 from compass.cluster.client import ClusterClient
 from compass.cluster.pods import event_messages, pods_of
@@ -64,8 +64,6 @@ def examine(client: ClusterClient, ref: ObjectRef) -> Health:
     health = assess(item)
     if item is None or health.state != "progressing" or ref.kind not in POD_MAKERS | {"Pod"}:
         return health
-    if ref.kind in OBSERVED and not_observed(item):
-        return health  # which pods are the newest is told by what its controller wrote last
     pods = _current_pods(client, item)
     health = assess(item, pods)
     if health.state == "failed" or not _any_pull(pods):

@@ -13,7 +13,7 @@ from compass.site.access import read_access
 from compass.site.cluster_api import LABEL
 from compass.site.clusters import API_VERSION, KIND
 from compass.site.discovery import Origin, from_objects, from_secrets, merged
-from compass.site.inventory import Inventory, InventoryCluster, InventorySite
+from compass.site.inventory import Inventory, InventoryCluster, InventorySite, read_inventory
 from compass.site.settings import SiteFiles, home_kubeconfig
 from compass.steps.workplace import Workplace
 
@@ -31,6 +31,15 @@ def discover(inventory: Inventory, where: str) -> tuple[Inventory, dict[str, Ori
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = dict(zip((x.name for x in asked), pool.map(lambda x: _at(x, where), asked), strict=True))
     return merged(inventory, found, where)
+
+
+def read_whole(path: Path) -> Inventory:
+    """Return the inventory at ``path`` with what its sites are found to have.
+
+    Raises:
+        InvalidInput, Refused, Transient, StepFailed: as ``read_inventory`` and ``discover``.
+    """
+    return discover(read_inventory(path), str(path))[0]
 
 
 def _at(site: InventorySite, where: str) -> list[InventoryCluster]:

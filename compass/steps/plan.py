@@ -55,8 +55,9 @@ def _removed(
 def make_removal_plan(place: Workplace, target: Target, prepared: Prepared) -> Plan:
     """Return what ``remove`` alone would delete on one cluster, and with leave to prune, what that would delete."""
     client = place.client(target)
-    removals = tuple(with_dependents(client, _removals(place, target, client), set(), _protected(place)))
-    if place.job.choices.prune:
+    if not place.job.choices.prune:
+        removals = tuple(with_dependents(client, _removals(place, target, client), set(), _protected(place)))
+    else:
         wanted = fit(client, render(place, target))
         deletions = _deletions(place, target, client, {x.ref.identity for x in wanted})
         removals = _removed(place, target, client, wanted, read_records(client), deletions)

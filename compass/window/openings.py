@@ -43,6 +43,11 @@ class Calendar(Document):
     windows: tuple[Window, ...] = ()
     freezes: tuple[Freeze, ...] = ()
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is any time at which the cluster may not be changed."""
+        return bool(self.windows or self.freezes)
+
     def openings(self, after: datetime, until: datetime) -> list[Opening]:
         """Return the openings that have some time from ``after`` to just before ``until``, whole."""
         return list(takewhile(lambda x: x.start < until, self._openings(after)))

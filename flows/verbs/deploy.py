@@ -10,9 +10,9 @@ from typing import Any
 from compass.clock import system_clock
 from compass.errors import EXIT_DIFFERENT, EXIT_DONE, CompassError, InvalidInput
 from compass.site.access import read_access
-from compass.site.inventory import Inventory, read_inventory, refuse_frozen_clusters
+from compass.site.inventory import Inventory, refuse_frozen_clusters
 from compass.site.settings import SiteFiles, home_kubeconfig
-from compass.steps.discover import discover
+from compass.steps.discover import read_whole
 from deployments.changes import Change, changes
 from deployments.wanted import tags_of, wanted_deployments
 from flows.engine import set_up
@@ -28,9 +28,7 @@ def deploy(path: Path, screen: Screen, *, check: bool, elsewhere: bool) -> int:
         InvalidInput: something in the inventory, or that it names, is wrong; Prefect is as it was.
         Transient: the Prefect server does not answer.
     """
-    inventory = read_inventory(path)
-    if any(x.discover for x in inventory.sites):
-        inventory, _ = discover(inventory, str(path))
+    inventory = read_whole(path)
     refuse_frozen_clusters(inventory, system_clock().now(), str(path))
     if not elsewhere:
         refuse_unreachable(inventory, str(path))

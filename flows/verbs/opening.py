@@ -25,45 +25,40 @@ def keep_to_windows(place: Workplace, screen: Screen, opening: Opening) -> str:
         Refused: it is not the time, and nobody asked to wait for it.
     """
     calendar = place.job.calendar
-    if not calendar.windows and not calendar.freezes:
+    if not calendar.is_bounded:
         return ""
     while True:
         now = place.clock.now()
         decision = lateness(now, now, calendar)
-        if decision.action == "run" and not opening.ignore_window.strip():
+        if reason := opening.ignore_window.strip():
+            line = f"{decision.reason}; begun all the same: {reason}"
+            screen.tell(line, "yellow")
+            return line
+        if decision.action == "run":
             screen.tell(decision.reason)
             return ""
-        if opening.ignore_window.strip():
-            return _ignored(screen, decision, opening)
         if decision.until is None or not opening.wait:
             raise _not_now(decision)
         _wait(place, screen, decision.reason, decision.until)
 
 
-def keep_to_room(place: Workplace, screen: Screen, opening: Opening, prepared: Prepared, answers: Answers) -> str:
+def keep_to_room(place: Workplace, prepared: Prepared, answers: Answers) -> None:
     """Check that each cluster's upgrade can end before the window does, as far as that is known.
 
     Raises:
-        Refused: one cannot, and the windows are not ignored.
+        Refused: one cannot.
     """
-    calendar = place.job.calendar
-    if not (calendar.windows or calendar.freezes):
-        return ""
+    if not place.job.calendar.is_bounded:
+        return
     for target, plan in answers:
         needed = expected(place, target, prepared.digest) if isinstance(plan, Plan) and plan.acting else None
-        now = place.clock.now()
-        decision = room(now, now, calendar, needed) if needed else None
-        if decision is None or decision.action == "run":
+        if needed is None:
             continue
-        raise Refused("begin upgrade of", target.name, found=decision.reason,
-                      do="give the command again then, or pass --ignore-window with a reason")  # fmt: skip
-    return ""
-
-
-def _ignored(screen: Screen, decision: Decision, opening: Opening) -> str:
-    line = f"{decision.reason}; begun all the same: {opening.ignore_window.strip()}"
-    screen.tell(line, "yellow")
-    return line
+        now = place.clock.now()
+        decision = room(now, now, place.job.calendar, needed)
+        if decision.action != "run":
+            raise Refused("begin upgrade of", target.name, found=decision.reason,
+                          do="give the command again then, or pass --ignore-window with a reason")  # fmt: skip
 
 
 def _not_now(decision: Decision) -> Refused:

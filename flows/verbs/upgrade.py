@@ -39,7 +39,8 @@ def upgrade(place: Workplace, screen: Screen, opening: Opening, *, yes: bool, sa
     preflight_site(place, prepared.archives)
     if screen.output == "text":
         show_plans(screen, answers, push)
-    ignored = ignored or keep_to_room(place, screen, opening, prepared, answers)
+    if not ignored:
+        keep_to_room(place, prepared, answers)
     acting = any(isinstance(x, Plan) and x.acting for _, x in answers) or bool(push.absent)
     if acting:
         confirm(screen, f"upgrade {len(answers)} clusters to {prepared.name} {prepared.version}", yes=yes)

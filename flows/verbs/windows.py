@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from compass.clock import iso, system_clock
 from compass.errors import EXIT_DONE, InvalidInput
-from compass.site.inventory import Inventory, InventoryCluster, InventorySite, read_inventory, refuse_frozen_clusters
-from compass.steps.discover import discover
+from compass.site.inventory import Inventory, InventoryCluster, InventorySite, refuse_frozen_clusters
+from compass.steps.discover import read_whole
 from compass.store import write_file
 from compass.window.coming import Coming, Start, coming
 from compass.window.openings import Opening
@@ -30,9 +30,7 @@ def windows(path: Path, screen: Screen, *, weeks: int, svg: Path | None) -> int:
     """
     if not 1 <= weeks <= MOST_WEEKS:
         raise InvalidInput("read option", "--weeks", found=str(weeks), expected=f"1 to {MOST_WEEKS}")
-    inventory = read_inventory(path)
-    if any(x.discover for x in inventory.sites):
-        inventory, _ = discover(inventory, str(path))
+    inventory = read_whole(path)
     now = system_clock().now()
     refuse_frozen_clusters(inventory, now, str(path))
     cells = [

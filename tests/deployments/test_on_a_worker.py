@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,8 @@ from compass.documents import dump_yaml
 from tests.conftest import MakeSite
 from tests.flows.running import site_registry, wait_settled
 from tests.material.bundles import component_archive, legacy_bundle, outer_archive
-from tests.servers.process import Server, free_port, wait_until
+from tests.servers.prefect import environ_of, prefect_server
+from tests.servers.process import Server, wait_until
 from tests.servers.site import Site
 
 pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.xdist_group("worker")]
@@ -70,44 +70,23 @@ def inventory(site: Site, bundle: Path, folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def operator(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     folder = tmp_path_factory.mktemp("operator")
-    site = wait_settled(make_site(users=("user-1",)))
-    bundle = outer_archive(component_archive(legacy_bundle(folder / "b" / "component").folder), folder)
-    (folder / "inventory.yaml").write_text(dump_yaml(inventory(site, bundle, folder)))
-    port = free_port()
-    api = f"http://127.0.0.1:{port}/api"
-    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    environ = {
-        **kept, "HOME": str(folder), "PREFECT_HOME": str(folder / "home"), "PREFECT_API_URL": api, "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PYTHONUNBUFFERED": "1",
-    }  # fmt: skip
-    words = [str(BIN / "prefect"), "server", "start", "--port", str(port), "--no-ui"]
-    server = Server("prefect server", words, folder / "server.log", env=environ)
-    worker = None
-    try:
-        server.wait_ready(lambda: _answers(f"{api}/health"), 90)
-        here = Operator(site, folder, api, environ)
+    with wait_settled(make_site(users=("user-1",))) as site, prefect_server(folder, schedules=True) as api:
+        bundle = outer_archive(component_archive(legacy_bundle(folder / "b" / "component").folder), folder)
+        (folder / "inventory.yaml").write_text(dump_yaml(inventory(site, bundle, folder)))
+        here = Operator(site, folder, api, environ_of(folder, api))
         subprocess.run(
             [sys.executable, "-m", "deployments.render", "inventory.yaml", "-o", "prefect.yaml"],
-            cwd=folder, env=environ, check=True,
+            cwd=folder, env=here.environ, check=True,
         )  # fmt: skip
         here.prefect("work-pool", "create", "compass", "--type", "process")
         here.prefect("--no-prompt", "deploy", "--all")
-        worker_words = [str(BIN / "prefect"), "worker", "start", "--pool", "compass", "--name", "one"]
-        worker = Server("prefect worker", worker_words, folder / "worker.log", env=environ)
-        yield here
-    finally:
-        if worker:
+        words = [str(BIN / "prefect"), "worker", "start", "--pool", "compass", "--name", "one"]
+        worker = Server("prefect worker", words, folder / "worker.log", env=here.environ)
+        try:
+            yield here
+        finally:
             worker.signal(signal.SIGINT)
             worker.stop(5)
-        server.stop(5)
-        site.close()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def run(operator: Operator, name: str) -> dict[str, Any]:

@@ -31,14 +31,14 @@ def environ_of(folder: Path, address: str) -> dict[str, str]:
 
 
 @contextmanager
-def prefect_server(folder: Path, *, schedules: bool) -> Iterator[str]:
+def prefect_server(folder: Path, *, schedules: bool, **settings: str) -> Iterator[str]:
     """Start a server; with ``schedules`` it plans runs by itself, without it does nothing by itself but answer.
 
-    Gives the address of its API.
+    ``settings`` are more of Prefect's.  Gives the address of its API.
     """
     port = free_port()
     address = f"http://127.0.0.1:{port}/api"
-    environ = environ_of(folder, address)
+    environ = environ_of(folder, address) | settings
     if not schedules:
         environ |= {f"PREFECT_SERVER_SERVICES_{x}_ENABLED": "false" for x in SERVICES}
     words = [str(BIN / "prefect"), "server", "start", "--port", str(port), "--no-ui"]

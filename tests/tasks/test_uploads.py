@@ -20,7 +20,8 @@ import pytest
 from rehearsal.registry import SimulatedRegistry
 from tests.material.bundles import legacy_bundle
 from tests.material.images import ImageSpec, noise
-from tests.servers.process import Server, free_port, wait_until
+from tests.servers.prefect import prefect_server
+from tests.servers.process import free_port, wait_until
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("uploads")]
 BIN = Path(sys.executable).parent
@@ -91,23 +92,9 @@ class Prefect:
 @pytest.fixture(scope="module")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     folder = tmp_path_factory.mktemp("prefect")
-    port = free_port()
-    here = Prefect(folder, f"http://127.0.0.1:{port}/api")
-    environ = {**here.machine("server"), "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1"}
-    words = [str(BIN / "prefect"), "server", "start", "--port", str(port), "--no-ui"]
-    server = Server("prefect server", words, folder / "server.log", env=environ)
-    try:
-        server.wait_ready(lambda: _answers(f"{here.api}/health"), 90)
-        yield here
-    finally:
-        server.stop(5)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).is_success
-    except httpx.HTTPError:
-        return False
+    repossessor = {"PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1"}
+    with prefect_server(folder, schedules=True, **repossessor) as api:
+        yield Prefect(folder, api)
 
 
 @pytest.fixture
