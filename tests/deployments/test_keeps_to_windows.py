@@ -142,7 +142,8 @@ def test_a_schedule_starts_the_run_at_the_opening_and_it_is_let_through(operator
     assert run["auto_scheduled"]
     assert run["expected_start_time"].startswith(opens["start"])
     assert LET_THROUGH in run["state"]["message"]
-    assert run["start_time"] >= run["expected_start_time"]
+    started, expected = (datetime.fromisoformat(run[x]) for x in ("start_time", "expected_start_time"))
+    assert started >= expected
 
 
 def test_what_changes_nothing_runs_at_any_time(operator: Operator) -> None:

@@ -213,7 +213,7 @@ class Conversation:
         return event
 
     async def _give(self, server: Peer, response: h11.Response) -> None:
-        await self._client.send(_bare(response))
+        await self._client.send(self._bare(response))
         async for piece in server.body():
             await self._client.send(piece)
 
@@ -223,7 +223,7 @@ class Conversation:
             if not isinstance(piece, h11.Data):
                 break
             if not began:
-                await self._client.send(_bare(response))
+                await self._client.send(self._bare(response))
                 began = True
             left = len(piece.data) // 2 if left is None else left
             await self._client.send(h11.Data(piece.data[:left]))
@@ -232,13 +232,16 @@ class Conversation:
                 break
         raise _End if began else _Break
 
+    def _bare(self, response: h11.Response) -> h11.Response:
+        """Return a head without what belongs to the server's connection; ours ends when it is early."""
+        headers = _passed(response)
+        if self._client.http.their_state is h11.SEND_BODY:
+            headers.append((b"connection", b"close"))
+        return h11.Response(status_code=response.status_code, headers=headers, reason=response.reason)
+
 
 def _passed(message: h11.Request | h11.Response) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in message.headers if name not in _HOP]
-
-
-def _bare(response: h11.Response) -> h11.Response:
-    return h11.Response(status_code=response.status_code, headers=_passed(response), reason=response.reason)
 
 
 def _half(message: h11.Request | h11.Response) -> int | None:
