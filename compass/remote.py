@@ -12,9 +12,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
 from compass.digests import CHUNK_BYTES
 from compass.errors import CompassError, InvalidInput, StepFailed, Transient
 from compass.store import folder_aside, private_folder, write_file
@@ -35,6 +32,8 @@ def copy_out(folder: Path, names: Iterable[str], store: str, name: str, last: st
         InvalidInput: the address has no sense, or carries a password.
         Transient, StepFailed: the store does not answer, refuses, or gives something else back.
     """
+    from fsspec.implementations.local import LocalFileSystem
+
     files, root = _open(store)
     target = f"{root.rstrip('/')}/{name}"
     is_local = isinstance(files, LocalFileSystem)
@@ -101,6 +100,8 @@ def check_address(address: str) -> None:
 
 
 def _open(address: str) -> tuple[Any, str]:
+    import fsspec  # most runs have no store
+
     check_address(address)
     try:
         files, root = fsspec.core.url_to_fs(address)

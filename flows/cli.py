@@ -1,41 +1,26 @@
 """The front door: ``compass-upgrade VERB``.
 
-Prefect is imported only by verbs that change a cluster, and only once the plan was agreed to: importing it takes a
-second and starting its local server five.
+A verb imports what it needs when it is asked for.  Prefect is imported only by verbs that change a cluster, and only
+once the plan was agreed to: importing it takes a second and starting its local server five.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
 from compass import __version__
-from compass.errors import EXIT_FAILED, EXIT_INVALID, CompassError, exit_status
-from compass.steps.restore import Selection
+from compass.errors import EXIT_INVALID
 from compass.steps.workplace import Workplace
-from flows.options import ANY_TIME, HOW, LEAVE, SHOW, WHERE, Leave, Opening, Options
+from flows.asking import HERE, answer, ask
+from flows.options import ANY_TIME, HOW, LEAVE, NO_LEAVE, SHOW, WHERE, Leave, Opening, Options
+from flows.packing import ALONE, PACK_DEFAULTS, Alone, Packing
 from flows.screen import Output, Screen
-from flows.verbs import backup as backups_
-from flows.verbs import check as checks
-from flows.verbs import deploy as deploys
-from flows.verbs import drift as drifts
-from flows.verbs import inspect as inspects
-from flows.verbs import inspect_inventory as inventories
-from flows.verbs import load as loads
-from flows.verbs import pack as packs
-from flows.verbs import plan as plans
-from flows.verbs import remove as removals
-from flows.verbs import restore as restores
-from flows.verbs import status as statuses
-from flows.verbs import upgrade as upgrades
-from flows.verbs import windows as openings
 
 app = App(
     name="compass-upgrade",
@@ -53,16 +38,19 @@ DryRun = Annotated[
 InventoryFile = Annotated[Path, Parameter(help="The inventory; default: inventory.yaml where one stands.", group=WHERE)]
 Shown = Annotated[Output, Parameter(help="How results are printed on standard output.", group=SHOW)]
 INVENTORY = Path("inventory.yaml")
-HERE, DEFAULTS, NO_LEAVE = Path(), Options(), Leave()
+DEFAULTS = Options()
 
 
 @app.command
 def inspect(bundle: Bundle = HERE, /, *, options: Options = DEFAULTS) -> int:
     """Show what is inside a bundle, its checksums verified; with --inventory, each cluster and whether it answers."""
+    from flows.verbs import inspect as inspects
+    from flows.verbs import inspect_inventory as inventories
+
     if options.inventory and not options.cluster:
         path = options.inventory
-        return _answer(options.screen(), lambda screen: inventories.inspect_inventory(path, screen))
-    return _ask(bundle, options, inspects.inspect)
+        return answer(options.screen(), lambda screen: inventories.inspect_inventory(path, screen))
+    return ask(bundle, options, inspects.inspect)
 
 
 @app.command
@@ -71,17 +59,21 @@ def pack(
     /,
     *,
     into: Annotated[Path, Parameter(name=["-o", "--into"], help="File to write, or the folder to write it to.")],
-    how: packs.Packing = packs.DEFAULTS,
-    alone: packs.Alone = packs.ALONE,
+    how: Packing = PACK_DEFAULTS,
+    alone: Alone = ALONE,
 ) -> int:
     """Make one packed bundle of a directory: images compressed once, checksums, the same bytes every time."""
-    return _ask(bundle, alone.options, lambda place, screen: packs.pack(place, screen, into, how))
+    from flows.verbs import pack as packs
+
+    return ask(bundle, alone.options, lambda place, screen: packs.pack(place, screen, into, how))
 
 
 @app.command
-def verify(bundle: Bundle = HERE, /, *, alone: packs.Alone = packs.ALONE) -> int:
+def verify(bundle: Bundle = HERE, /, *, alone: Alone = ALONE) -> int:
     """Check every byte of a bundle: checksums, blobs, images, and with --key the signature; no cluster is asked."""
-    return _ask(bundle, alone.options, packs.verify)
+    from flows.verbs import pack as packs
+
+    return ask(bundle, alone.options, packs.verify)
 
 
 @app.command
@@ -94,7 +86,9 @@ def plan(
     options: Options = DEFAULTS,
 ) -> int:
     """Show every change that an upgrade would make; exit status 3 when there are any."""
-    return _ask(bundle, options, lambda place, screen: plans.plan(place, screen, save), leave)
+    from flows.verbs import plan as plans
+
+    return ask(bundle, options, lambda place, screen: plans.plan(place, screen, save), leave)
 
 
 @app.command
@@ -108,19 +102,26 @@ def check(
     options: Options = DEFAULTS,
 ) -> int:
     """Prove that what the pods run is what the bundle holds; exit status 3 when something differs."""
-    return _ask(bundle, options, drifts.drift if drift else checks.check)
+    from flows.verbs import check as checks
+    from flows.verbs import drift as drifts
+
+    return ask(bundle, options, drifts.drift if drift else checks.check)
 
 
 @app.command
 def load(bundle: Bundle = HERE, /, *, options: Options = DEFAULTS) -> int:
     """Bring the bundle's images to the site registry, ahead of a window; no cluster is changed."""
-    return _ask(bundle, options, loads.load)
+    from flows.verbs import load as loads
+
+    return ask(bundle, options, loads.load)
 
 
 @app.command
 def backup(bundle: Bundle = HERE, /, *, options: Options = DEFAULTS) -> int:
     """Back up all Releases, and what the bundle would touch."""
-    return _ask(bundle, options, backups_.backup)
+    from flows.verbs import backup as backups_
+
+    return ask(bundle, options, backups_.backup)
 
 
 @app.command
@@ -138,13 +139,15 @@ def upgrade(
     options: Options = DEFAULTS,
 ) -> int:
     """Back up, load, apply, wait, check and remove, on every cluster; a failed cluster is rolled back."""
+    from flows.verbs import plan as plans
+    from flows.verbs import upgrade as upgrades
 
     def run(place: Workplace, screen: Screen) -> int:
         if dry_run:
             return plans.plan(place, screen, agreed=saved)
         return upgrades.upgrade(place, screen, opening, yes=yes, saved=saved)
 
-    return _ask(bundle, options, run, leave, opening)
+    return ask(bundle, options, run, leave, opening)
 
 
 @app.command
@@ -158,7 +161,9 @@ def remove(
     options: Options = DEFAULTS,
 ) -> int:
     """Remove the Releases that the bundle names, after a verified backup."""
-    return _ask(
+    from flows.verbs import remove as removals
+
+    return ask(
         bundle, options, lambda place, screen: removals.remove(place, screen, opening, yes=yes, dry_run=dry_run),
         opening=opening,
     )  # fmt: skip
@@ -179,8 +184,11 @@ def restore(
     options: Options = DEFAULTS,
 ) -> int:
     """Bring a cluster back to a backup: by default what the upgrade that it was made for has changed."""
+    from compass.steps.restore import Selection
+    from flows.verbs import restore as restores
+
     chosen = Selection(everything=everything, components=component, objects=object_)
-    return _ask(None, options, lambda place, screen: restores.restore(
+    return ask(None, options, lambda place, screen: restores.restore(
         place, screen, backup, chosen, yes=yes, dry_run=dry_run
     ))  # fmt: skip
 
@@ -188,19 +196,25 @@ def restore(
 @app.command
 def backups(*, options: Options = DEFAULTS) -> int:
     """List the backups in the state directory."""
-    return _ask(None, options, backups_.backups)
+    from flows.verbs import backup as backups_
+
+    return ask(None, options, backups_.backups)
 
 
 @app.command
 def status(*, options: Options = DEFAULTS) -> int:
     """Show which version each cluster has, how its last upgrade ended, and who is at work on it."""
-    return _ask(None, options, statuses.status)
+    from flows.verbs import status as statuses
+
+    return ask(None, options, statuses.status)
 
 
 @app.command
 def history(*, options: Options = DEFAULTS) -> int:
     """Show the upgrades that each cluster remembers."""
-    return _ask(None, options, statuses.history)
+    from flows.verbs import status as statuses
+
+    return ask(None, options, statuses.history)
 
 
 @app.command
@@ -224,7 +238,7 @@ def rehearse(
 
     words = tuple(f"--set={x}" for x in set_)
     asked = Rehearsal(bundle, clusters, from_backup, break_, keep, words=words, leave=leave.words)
-    return _answer(Screen(), lambda screen: run(asked, screen))
+    return answer(Screen(), lambda screen: run(asked, screen))
 
 
 @app.command
@@ -236,7 +250,9 @@ def windows(
     output: Shown = "text",
 ) -> int:
     """Show when each cluster of an inventory may be changed next, and what is planned then."""
-    return _answer(Screen(output), lambda screen: openings.windows(inventory, screen, weeks=weeks, svg=svg))
+    from flows.verbs import windows as openings
+
+    return answer(Screen(output), lambda screen: openings.windows(inventory, screen, weeks=weeks, svg=svg))
 
 
 @app.command
@@ -258,43 +274,9 @@ def deploy(
     output: Shown = "text",
 ) -> int:
     """Bring Prefect (PREFECT_API_URL) to what an inventory says: a deployment per cluster and verb, with schedules."""
-    return _answer(Screen(output), lambda screen: deploys.deploy(inventory, screen, check=check_, elsewhere=elsewhere))
+    from flows.verbs import deploy as deploys
 
-
-def _answer(screen: Screen, run: Callable[[Screen], int]) -> int:
-    try:
-        return run(screen)
-    except CompassError as error:
-        screen.fail(str(error))
-        return exit_status(error)
-
-
-def _ask(
-    bundle: Path | None, options: Options, run: Callable[[Workplace, Screen], int], leave: Leave = NO_LEAVE,
-    opening: Opening = ANY_TIME,
-) -> int:  # fmt: skip
-    screen = options.screen()
-    if bundle is None and _stands_in_bundle():
-        bundle = HERE  # which leads to the site, as with the old scripts
-    if options.verbose:
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-    try:
-        job = options.job(bundle, leave, opening)
-        with screen.progress() as make, Workplace(job, os.environ, progress=make("")) as place:
-            status = run(place, screen)
-    except CompassError as error:
-        screen.fail(str(error))
-        return exit_status(error)
-    except BrokenPipeError:  # whoever read our output has gone: main knows what that means
-        raise
-    except OSError as error:
-        screen.fail(f"{error.filename or 'operating system'}: {error.strerror or error}")
-        return EXIT_FAILED
-    return status
-
-
-def _stands_in_bundle() -> bool:
-    return (HERE / "bundle.yaml").is_file() or ((HERE / "templates").is_dir() and (HERE / "images").is_dir())
+    return answer(Screen(output), lambda screen: deploys.deploy(inventory, screen, check=check_, elsewhere=elsewhere))
 
 
 def _stop(number: int, _frame: object) -> NoReturn:

@@ -12,7 +12,6 @@ from compass.bundle.definition import Role
 from compass.errors import InvalidInput
 from compass.job import TIMEOUT_SECONDS, AtWindowEnd, Choices, Job, Where
 from compass.remote import check_address
-from compass.steps.discover import read_whole
 from flows.screen import Output, Screen
 
 LEAVE = Group("Leave", sort_key=0)
@@ -57,7 +56,7 @@ class Opening:
     "When the window ends all the same: end the cluster, end the step and go on in the next window, or roll back."
 
 
-ANY_TIME = Opening()
+NO_LEAVE, ANY_TIME = Leave(), Opening()
 
 
 @Parameter(name="*")
@@ -159,6 +158,8 @@ class Options:
         if len(self.cluster) != 1 or self.site or self.kubeconfig or self.role:
             raise InvalidInput("read option", "--inventory", found="--site, --kubeconfig, --role, or no --cluster",
                                expected="one --cluster of the inventory, which says the rest")  # fmt: skip
+        from compass.steps.discover import read_whole
+
         inventory = read_whole(path)
         site, cluster = inventory.find(self.cluster[0], str(path))
         said: dict[str, object] = {"clusters": (cluster.object or cluster.name,)}

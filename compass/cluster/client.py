@@ -13,7 +13,6 @@ from compass.cluster.once import Ask, passing, settled
 from compass.cluster.transport import FIELD_MANAGER as FIELD_MANAGER
 from compass.cluster.transport import Absent, Exists, Expired, Moved
 from compass.cluster.transport import Conflict as Conflict
-from compass.cluster.wire import Wire
 from compass.errors import InvalidInput, StepFailed, Transient
 from compass.names import ObjectRef
 from compass.patience import PATIENCE_SECONDS, patiently
@@ -34,6 +33,8 @@ class ClusterClient:
         self.server = access.server
         self.where = access.where
         self.patience_seconds = patience_seconds
+        from compass.cluster.wire import Wire  # the Kubernetes client is large, and some verbs ask no cluster
+
         self._wire = Wire(access)
 
     def __enter__(self) -> ClusterClient:

@@ -3,7 +3,7 @@
 import pytest
 
 from compass.errors import InvalidInput
-from flows.verbs.pack import part_size
+from flows.packing import part_size
 
 
 @pytest.mark.parametrize(
