@@ -12,7 +12,7 @@ from compass.errors import InvalidInput
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::([0-9]{1,5}))?")
 _DNS_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
 
@@ -46,7 +46,7 @@ class ImageName:
         wrong = (
             not _REPOSITORY.fullmatch(repository)
             or (bool(tag or colon) and not _TAG.fullmatch(tag))
-            or (bool(registry) and not _HOST.fullmatch(registry))
+            or (bool(registry) and not _is_host(registry))
             or ("@" in text and not digest)
         )
         if wrong or len(repository) > 255:
@@ -106,6 +106,11 @@ class ObjectRef:
         return self.group, self.kind, self.namespace, self.name
 
 
+def _is_host(text: str) -> bool:
+    found = _HOST.fullmatch(text)
+    return found is not None and int(found[1] or 1) in range(1, 1 << 16)
+
+
 def dns_name(text: str, what: str) -> str:
     """Return ``text`` if it can name a Kubernetes object (RFC 1123 subdomain).
 
@@ -125,6 +130,6 @@ def registry_host(text: str) -> str:
     """
     # Container runtimes take a bare word for a folder of docker.io.
     is_host = "." in text or ":" in text or text == "localhost"
-    if not is_host or not _HOST.fullmatch(text):
+    if not is_host or not _is_host(text):
         raise InvalidInput("read registry", repr(text[:200]), expected="host[:port], with a dot, a port, or localhost")
     return text

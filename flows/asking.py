@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,20 @@ from flows.options import ANY_TIME, NO_LEAVE, Leave, Opening, Options
 from flows.screen import Screen
 
 HERE = Path()
+TOLD_EVERY_SECONDS = 15.0
+
+
+class _Waiting(logging.Handler):
+    """Says now and then that a server is away and is asked again."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(logging.WARNING)
+        self._screen, self._due = screen, 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + TOLD_EVERY_SECONDS
+            self._screen.tell(record.getMessage())
 
 
 def answer(screen: Screen, run: Callable[[Screen], int]) -> int:
@@ -35,6 +50,9 @@ def ask(
         bundle = HERE  # which leads to the site, as with the old scripts
     if options.verbose:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    else:
+        patience = logging.getLogger("compass.patience")
+        patience.handlers, patience.propagate = [_Waiting(screen)], False
     try:
         job = options.job(bundle, leave, opening)
         with screen.progress() as make, Workplace(job, os.environ, progress=make("")) as place:

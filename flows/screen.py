@@ -50,7 +50,9 @@ class Screen:
         """Show a result: ``value`` as JSON, or what ``text`` prints."""
         self._bars.clear()
         if self.output == "json":
-            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+            # What the output cannot encode is escaped as JSON has it.
+            is_ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
+            sys.stdout.write(json.dumps(value, ensure_ascii=is_ascii, indent=2) + "\n")
         else:
             text()
 

@@ -39,18 +39,30 @@ class Destination:
     path: Path
     version: str
     stem: str = ""
+    may_replace: bool = False
 
     @property
     def there(self) -> list[Path]:
         """What lies there now: the file, or parts of it."""
         return [*([self.path] if self.path.exists() else []), *parts_beside(self.path)]
 
+    def refuse_what_is_there(self) -> None:
+        """Check that nothing is replaced that may not be.
+
+        Raises:
+            Refused: something lies there.
+        """
+        if self.there and not self.may_replace:
+            raise Refused("pack into", self.there[0], found="it is there already", do="pass --force to replace it")
+
     def put(self, files: list[Path]) -> list[Path]:
         """Move whole files from aside into place, instead of what lies there, and return where they are.
 
         Raises:
+            Refused: somebody else has put something there meanwhile, and it may not be replaced.
             StepFailed: the disk says no.
         """
+        self.refuse_what_is_there()
         new = {self.path.with_name(x.name): x for x in files}
         try:
             for old in self.there:
@@ -79,9 +91,8 @@ def find_destination(bundle: Bundle, order: PackOrder) -> Destination:
     if (path.name != default) if stem else path.name.endswith((".gz", ".tgz", ".zst")):
         raise InvalidInput("pack into", path, found=f"the name {path.name}", expected=f"{expected}, or a folder")
     _check_place(path, bundle, order)
-    destination = Destination(path, version, stem)
-    if destination.there and not order.force:
-        raise Refused("pack into", destination.there[0], found="it is there already", do="pass --force to replace it")
+    destination = Destination(path, version, stem, may_replace=order.force)
+    destination.refuse_what_is_there()
     return destination
 
 

@@ -10,9 +10,11 @@ from compass.bundle.files import TarFiles
 from compass.bundle.open import Bundle, check_signature, wrong_files
 from compass.documents import Document
 from compass.errors import InvalidInput
+from compass.images.archives.assemble import Assembled
 from compass.images.archives.examine import examine
 from compass.images.manifests import stored_image
 from compass.images.model import StoredImage
+from compass.names import ImageName
 from compass.steps.images import layout_inside, wrong_images
 from compass.steps.prepare import signing_key
 from compass.steps.workplace import Workplace
@@ -99,11 +101,30 @@ def _wrong_in_layout(bundle: Bundle) -> Iterator[str]:
 def _wrong_in_archives(place: Workplace) -> Iterator[str]:
     bundle, progress = place.bundle, place.progress
     progress.begin(STEP, sum(map(bundle.files.size, bundle.image_archives)), "bytes")
+    found: dict[str, list[Assembled]] = {}
     for name in bundle.image_archives:
         try:
-            examine(
+            found[name] = examine(
                 lambda name=name: bundle.files.open(name), f"{bundle.where}/{name}",  # type: ignore[misc]
                 lambda piece: progress.advance(STEP, len(piece)),
             )  # fmt: skip
         except InvalidInput as error:
             yield str(error)
+    if len(found) == len(bundle.image_archives):  # what a broken one holds is not known
+        yield from _wrong_together(bundle, found)
+
+
+def _wrong_together(bundle: Bundle, found: Mapping[str, list[Assembled]]) -> Iterator[str]:
+    """Say which images of the archives contradict each other, or what the definition names."""
+    seen: dict[ImageName, tuple[str, Assembled]] = {}
+    for archive, image in ((archive, image) for archive, images in found.items() for image in images):
+        for name in image.names:
+            first_archive, first = seen.setdefault(name.at(""), (archive, image))
+            if first.config_digests != image.config_digests:
+                both = f"{first.config_digests[0]} in {first_archive}, {image.config_digests[0]} in {archive}"
+                yield f"image {name}: two images of this name, {both}"
+    declared = {x.name for x in bundle.definition.images}
+    there = {str(name) for images in found.values() for image in images for name in image.names}
+    if declared:
+        yield from (f"image {x}: no such image, expected an image of this name" for x in sorted(declared - there))
+        yield from (f"image {x}: bundle.yaml does not name it" for x in sorted(there - declared))

@@ -1,5 +1,7 @@
 """Names become values once, and texts again without loss."""
 
+from operator import add
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,10 +12,13 @@ from compass.names import ImageName, ObjectRef, dns_name, registry_host
 
 DIGEST = digest_of(b"x")
 parts = st.from_regex(r"[a-z0-9]{1,8}((\.|_|__|-{1,3})[a-z0-9]{1,4}){0,2}", fullmatch=True)
+ports = st.integers(1, 65535).map(":{}".format)
 hosts = st.one_of(
     st.just("localhost"),
-    st.from_regex(r"[a-z0-9]{1,8}\.[a-z0-9-]{0,6}[a-z0-9](:[0-9]{1,5})?", fullmatch=True),
-    st.from_regex(r"[a-z0-9]{1,8}:[0-9]{1,5}", fullmatch=True),
+    st.builds(
+        add, st.from_regex(r"[a-z0-9]{1,8}\.[a-z0-9-]{0,6}[a-z0-9]", fullmatch=True), st.one_of(st.just(""), ports)
+    ),
+    st.builds(add, st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True), ports),
     st.just("[fd00::1]:5000"),
 )
 tags = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
@@ -76,7 +81,21 @@ def test_an_image_at_any_registry_host_is_read_back(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a.b/c", "https://a.b", "a b", "a.b:", "a.b:123456", "-a.b", "harbor", "a.b\n", "u:p@a.b"]
+    "text",
+    [
+        "",
+        "a.b/c",
+        "https://a.b",
+        "a b",
+        "a.b:",
+        "a.b:0",
+        "a.b:65536",
+        "a.b:123456",
+        "-a.b",
+        "harbor",
+        "a.b\n",
+        "u:p@a.b",
+    ],
 )
 def test_what_is_no_registry_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="read registry"):

@@ -55,6 +55,13 @@ def test_patience_ends_with_the_error_itself() -> None:
     assert time.monotonic() - began < 3
 
 
+def test_only_what_goes_on_is_told_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    patiently(Side(2, soon()))
+    assert not [x for x in caplog.records if x.levelname == "WARNING"]
+    patiently(Side(4, soon()))
+    assert [x.getMessage() for x in caplog.records if x.levelname == "WARNING"] == ["asking again: ask it"] * 2
+
+
 def test_without_patience_it_is_asked_once() -> None:
     side = Side(1, soon())
     with pytest.raises(Transient):

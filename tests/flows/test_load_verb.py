@@ -145,9 +145,12 @@ def test_http_is_spoken_only_when_it_is_asked_for_by_name(desk: Desk, bundle: Pa
 
 def test_a_registry_that_is_away_is_a_failure(desk: Desk, bundle: Path, empty: DockerRegistry) -> None:
     empty.stop()
-    done = load(desk, bundle, empty.url, "--patience", 1)
+    done = load(desk, bundle, empty.url, "--patience", 4)
     assert done.status == 1
     assert empty.host in done.error
+    told = [x for x in done.err.splitlines() if x.startswith("asking again: ")]
+    assert len(told) == 1
+    assert empty.host in told[0]
 
 
 # -- logging in

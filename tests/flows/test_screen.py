@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from flows import screen as module
 from flows.screen import PlainProgress, Screen, bytes_text, time_text
 from tests.flows.terminal import on_a_terminal
+from tests.material.bundles import legacy_bundle
 
 
 def test_json_goes_to_standard_output_and_progress_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,3 +111,19 @@ def test_a_bar_fits_a_terminal_of_80_columns_with_rate_and_time_left() -> None:
         assert re.search(r"━.* \d+\.\d [MG]B of 98\.8 GB, \d+\.\d [MG]B/s, (\d+ min )?\d+ s left", line), line
     counts = [float(x) for line in shown for x in re.findall(r"(\d+\.\d) MB of", line)]
     assert all(a <= b for a, b in pairwise(counts)), "it never goes back"
+
+
+def test_an_output_without_chinese_gets_what_it_can_show(tmp_path: Path) -> None:
+    folder = legacy_bundle(tmp_path / "包" / "bundle").folder
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *map(str, words)],
+            capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False,
+        )  # fmt: skip
+
+    assert run("inspect", folder).returncode == 0
+    assert json.loads(run("verify", folder, "--output", "json").stdout)["bundle"] == str(folder)
+    wrong = run("inspect", folder.parent)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "\\u5305" in wrong.stderr

@@ -7,25 +7,24 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from compass.digests import Digest
-from compass.images.archives.assemble import Assembler
+from compass.images.archives.assemble import Assembled, Assembler
 from compass.images.archives.content import Layer, read_content
 from compass.images.archives.members import DID, Member
 from compass.images.compression import Compression, Expanded, Tap, drain
-from compass.names import ImageName
 
 
-def examine(
-    open_archive: Callable[[], BinaryIO], where: str, watch: Callable[[memoryview], None]
-) -> list[tuple[ImageName, Digest]]:
-    """Read an archive to its end and return its images' names and config digests; ``watch`` sees its bytes.
+def examine(open_archive: Callable[[], BinaryIO], where: str, watch: Callable[[memoryview], None]) -> list[Assembled]:
+    """Read an archive to its end and return its images; ``watch`` sees its bytes.
+
+    The digests of manifests that are made when layers are compressed are not those of a loaded image; those of configs
+    are.
 
     Raises:
         InvalidInput: the archive, or an image in it, is not whole.
     """
     with open_archive() as stream:
         content = read_content(stream, where, Hashing(), watch)
-    images = Assembler(content).images()
-    return [(name, config) for image in images for name in image.names for config in image.config_digests]
+    return Assembler(content).images()
 
 
 class Hashing:

@@ -78,7 +78,8 @@ def claim(size: str = "2Gi", storage_class: str = "one") -> Make:
 
 
 def volume(path: str) -> Make:
-    known = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}
+    # The class keeps it from the claims of other tests.
+    known = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "of-nobody"}
     return wide("v1", "PersistentVolume", spec={**known, "hostPath": {"path": path}})
 
 
@@ -233,9 +234,9 @@ def test_what_cannot_be_changed_is_refused_in_the_servers_words_and_created_agai
 def test_a_service_that_is_created_again_keeps_the_port_of_the_nodes_that_it_asks_for(
     client: ClusterClient, namespace: str, there: Callable[[Json], Json], bundle: Bundle
 ) -> None:
+    made = there(thing("v1", "Service", spec={"type": "NodePort", "ports": [{"port": 80}]})(namespace))
     spare = client.create(service(namespace, "spare"))
     client.delete(ObjectRef.of(spare))
-    made = there(thing("v1", "Service", spec={"type": "NodePort", "ports": [{"port": 80}]})(namespace))
     wanted = thing("v1", "Service", spec={
         "type": "NodePort", "clusterIP": spare["spec"]["clusterIP"],
         "ports": [{"port": 80, "nodePort": made["spec"]["ports"][0]["nodePort"]}],

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from compass.errors import InvalidInput
 from compass.steps.prepare import prepare
 from tests.compass.steps.packs import altered, members, opened, packed, unpacked, verified
 from tests.compass.steps.places import workplace
-from tests.material.archives import corrupt_layer, truncate
+from tests.material.archives import Compression, corrupt_layer, docker_save, truncate
 from tests.material.bundles import (
     component_archive,
     component_images,
+    definition,
     legacy_bundle,
     old_images,
     outer_archive,
@@ -178,6 +180,24 @@ def test_a_bad_image_archive_of_a_legacy_bundle_is_found(tmp_path: Path, harm: C
     assert "more)" not in said
     harm(archives[2])
     assert "(and 1 more)" in wrong(folder, tmp_path, f"read image archive {archives[1]}")
+
+
+@pytest.mark.parametrize("compression", ["gzip", "none"])
+def test_two_images_of_one_name_in_two_archives_are_found(tmp_path: Path, compression: Compression) -> None:
+    first, *others = component_images()
+    folder = legacy_bundle(tmp_path / "in" / "bundle", [first, *others], compression=compression).folder
+    other = docker_save([replace(first, layers=others[0].layers)], folder / "images" / "z.tar.gz")[0]
+    wrong(folder, tmp_path, f"image .*am_minion:v0.0.7: two images of this name, sha256:.* {other.config_digest} in")
+
+
+def test_archives_that_are_not_what_the_definition_names_are_found(tmp_path: Path) -> None:
+    images = component_images()
+    folder = legacy_bundle(tmp_path / "in" / "bundle", images).folder
+    text = definition([{"name": x.name} for x in images[:2]] + [{"name": "harbor.caicloud.xyz/release/other:v1"}])
+    del text["checksums"]
+    (folder / "bundle.yaml").write_text(yaml.safe_dump(text))
+    said = wrong(folder, tmp_path, "image harbor.caicloud.xyz/release/other:v1: no such image, expected an image of")
+    assert "(and 1 more)" in said
 
 
 def test_a_blob_that_a_differential_bundle_does_not_name_is_missed(whole: Path, tmp_path: Path) -> None:

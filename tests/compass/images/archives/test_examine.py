@@ -20,7 +20,7 @@ def examined(path: Path) -> tuple[set[tuple[ImageName, str]], int]:
         read[0] += len(piece)
 
     found = examine(lambda: path.open("rb"), str(path), watch)
-    return set(found), read[0]
+    return {(name, config) for x in found for name in x.names for config in x.config_digests}, read[0]
 
 
 @pytest.mark.parametrize("style", ["legacy", "oci", "containerd"])
