@@ -6,6 +6,7 @@ once the plan was agreed to: importing it takes a second and starting its local 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -287,6 +288,7 @@ def _stop(number: int, _frame: object) -> NoReturn:
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    gc.freeze()  # what was imported stays: it need not be looked through again and again
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     for stream in (sys.stdout, sys.stderr):

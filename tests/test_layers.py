@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compass.stopping": {"compass.errors"},
     "compass.clock": {"compass.stopping"},
     "compass.progress": set(),
+    "compass.together": set(),
     "compass.digests": {"compass.errors"},
     "compass.names": {"compass.digests", "compass.errors"},
     "compass.documents": {"compass.errors"},
@@ -34,7 +35,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compass.bundle.legacy": {
         "compass.bundle.config", "compass.bundle.definition", "compass.documents", "compass.errors",
     },
-    "compass.bundle.checksums": {"compass.bundle.files", "compass.digests", "compass.errors", "compass.progress"},
+    "compass.bundle.checksums": {
+        "compass.bundle.files", "compass.digests", "compass.errors", "compass.progress", "compass.together",
+    },
     "compass.bundle.packed": {
         "compass.bundle.definition", "compass.bundle.legacy", "compass.documents", "compass.errors",
     },
@@ -72,12 +75,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "compass.images": {
         "compass.bundle.files", "compass.digests", "compass.documents", "compass.errors", "compass.images",
-        "compass.names", "compass.progress", "compass.store",
+        "compass.names", "compass.progress", "compass.store", "compass.together",
     },
     "compass.images.archives": {
         "compass.bundle.files", "compass.digests", "compass.documents", "compass.errors", "compass.images.archives",
         "compass.images.compression", "compass.images.deflate", "compass.images.layout", "compass.images.manifests",
-        "compass.images.model", "compass.images.together", "compass.names", "compass.progress", "compass.store",
+        "compass.images.model", "compass.names", "compass.progress", "compass.store", "compass.together",
     },
     "compass.images.registry": {
         "compass", "compass.clock", "compass.digests", "compass.documents", "compass.errors",

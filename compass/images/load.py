@@ -19,9 +19,9 @@ from compass.images.registry.sending import Sender
 from compass.images.registry.sessions import Sessions
 from compass.images.registry.slots import NoLimit, Slots
 from compass.images.relied import NO_BASE, Base, Origins
-from compass.images.together import together
 from compass.names import ImageName
 from compass.progress import Progress
+from compass.together import together
 
 STEP = "load images"
 CONCURRENCY = 8

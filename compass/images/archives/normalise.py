@@ -21,9 +21,9 @@ from compass.images.compression import Compressor, gzip_compressor
 from compass.images.layout import Layout
 from compass.images.manifests import stored_image
 from compass.images.model import StoredImage
-from compass.images.together import together
 from compass.names import ImageName
 from compass.progress import Progress
+from compass.together import together
 
 STEP = "read images"
 _NO_DIGESTS: Mapping[str, Digest] = {}
