@@ -35,6 +35,7 @@ from prefect.utilities.callables import parameter_schema
 
 from compass.errors import CompassError, InvalidInput, StepFailed, Transient
 from compass.window.schedule import Schedule
+from deployments import watch
 from deployments.changes import Change, Found, FoundSchedule
 from deployments.wanted import FLOWS, MADE_BY, Wanted
 
@@ -131,6 +132,10 @@ class Server:
             self._update(change, change.wanted, change.found, schema)
         elif change.action == "delete" and change.found:
             self._delete(change.found)
+
+    def keep_watch(self, *, check: bool) -> watch.Answer:
+        """Let the server end runs that died with their worker, or with ``check`` say what would be done for it."""
+        return self._ask("keep automation", watch.NAME, partial(watch.keep_watch, self._client, check=check))
 
     def _create(self, wanted: Wanted, schema: Mapping[str, Any]) -> None:
         def create() -> None:

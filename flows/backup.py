@@ -6,12 +6,14 @@ from prefect import flow
 
 from compass.job import Choices, Job, Where
 from compass.steps.backup import BackupResult
+from flows.alive import signs_of_life
 from flows.engine import FLOW_SETTINGS
 from flows.upgrade import only
 from tasks import backup, sites
 
 
 @flow(name="backup-cluster", flow_run_name="backup {cluster}", **FLOW_SETTINGS)
+@signs_of_life()
 def backup_cluster(bundle: str, cluster: str, where: Where = Where(), choices: Choices = Choices()) -> BackupResult:
     """Back up all Releases of a cluster, and what the bundle would touch there.
 

@@ -7,6 +7,7 @@ from prefect import flow
 from compass.errors import StepFailed
 from compass.job import Choices, Job, Where
 from compass.steps.check import CheckResult
+from flows.alive import signs_of_life
 from flows.engine import FLOW_SETTINGS
 from flows.upgrade import only
 from tasks import bundle as bundles
@@ -14,6 +15,7 @@ from tasks import check, sites
 
 
 @flow(name="check-cluster", flow_run_name="check {cluster}", **FLOW_SETTINGS)
+@signs_of_life()
 def check_cluster(bundle: str, cluster: str, where: Where = Where(), choices: Choices = Choices()) -> CheckResult:
     """Compare the registry and the pods of one cluster with the bundle.
 

@@ -19,6 +19,7 @@ from compass.steps.prepare import Prepared
 from compass.steps.record import without
 from compass.steps.workplace import Target
 from compass.window.openings import Calendar
+from flows.alive import signs_of_life
 from flows.engine import FLOW_SETTINGS, as_known, best_effort
 from flows.opening import keep_to_windows
 from flows.upgrade import only, roll_back
@@ -29,6 +30,7 @@ STEP = "remove"
 
 
 @flow(name="remove-components", flow_run_name="remove {cluster}", **FLOW_SETTINGS)
+@signs_of_life()
 def remove_components(
     bundle: str,
     cluster: str,

@@ -23,6 +23,7 @@ from compass.steps.record import ended
 from compass.steps.workplace import Target
 from compass.store import StateDirectory, write_file
 from compass.window.openings import Calendar
+from flows.alive import signs_of_life
 from flows.engine import FLOW_SETTINGS, as_known, best_effort
 from flows.opening import keep_to_room, keep_to_windows
 from tasks import apply, backup, check, estimate, images, plan, record, sites
@@ -30,6 +31,7 @@ from tasks import bundle as bundles
 
 
 @flow(name="upgrade-cluster", flow_run_name="upgrade {cluster}", **FLOW_SETTINGS)
+@signs_of_life()
 def upgrade_cluster(
     bundle: str,
     cluster: str,
