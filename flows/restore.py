@@ -83,7 +83,7 @@ def _steps(
         journal.backup = saved.folder
         lines.append(f"{saved.releases} Releases and {saved.objects} objects in {saved.folder}")
     with journal.step("restore") as lines:
-        done = restore.restore(job, target, folder, selection)
+        done = restore.restore(job, target, folder, selection, journal.backup)
         lines += done.lines
         if done.not_as_before:
             more = f" (and {len(done.not_as_before) - 1} more)" if len(done.not_as_before) > 1 else ""

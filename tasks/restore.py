@@ -22,10 +22,10 @@ def make_restore_plan(job: Job, target: Target, folder: str, selection: Selectio
 
 
 @step("restore")
-def restore(job: Job, target: Target, folder: str, selection: Selection) -> Restored:
+def restore(job: Job, target: Target, folder: str, selection: Selection, before: str = "") -> Restored:
     """Bring what is selected back, and wait until the old version runs (``compass.steps.restore``)."""
     with workplace(job, target.name) as place:
-        done = core.restore(place, target, Path(folder), selection)
+        done = core.restore(place, target, Path(folder), selection, Path(before) if before else None)
     text = markdown.bulleted(f"Put back on cluster {target.name}", done.lines)
     if done.not_as_before:
         text += "\n\n" + markdown.bulleted("Not as before", done.not_as_before)

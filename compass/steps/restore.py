@@ -15,6 +15,7 @@ from compass.change.plan import Change, Plan, change_of
 from compass.change.restoring import is_back, put_back
 from compass.cluster.backup import BackedUp, BackupIndex, Named, cluster_uid, read_saved, verify_backup
 from compass.cluster.client import FIELD_MANAGER, ClusterClient
+from compass.cluster.created import created_since, note_created
 from compass.cluster.restore import is_ours, recreate, restore_content
 from compass.cluster.wait import wait_gone, wait_ready
 from compass.documents import Document
@@ -89,7 +90,8 @@ def make_restore_plan(place: Workplace, target: Target, folder: Path, selection:
     client = place.client(target)
     index = read_backup(place, target, folder)
     files, absent = selection.of(index)
-    changes = [_removal(client, x) for x in sorted(absent, key=lambda x: -apply_order(x.ref))]
+    ours = created_since(folder)
+    changes = [_removal(client, x, ours) for x in sorted(absent, key=lambda x: -apply_order(x.ref))]
     for entry in sorted(files, key=lambda x: apply_order(x.ref)):
         changes.append(_return(client, entry, read_saved(folder, entry)))
     return Plan(
@@ -98,11 +100,11 @@ def make_restore_plan(place: Workplace, target: Target, folder: Path, selection:
     )  # fmt: skip
 
 
-def _removal(client: ClusterClient, entry: Named) -> Change:
+def _removal(client: ClusterClient, entry: Named, ours: frozenset[str]) -> Change:
     live = _live(client, entry.ref)
     if live is None:
         return change_of("skipped", entry.ref, component=entry.component, reason="not there")
-    if not is_ours(live):
+    if live["metadata"]["uid"] not in ours and not is_ours(live):
         reason = "was not there before, but this tool did not apply it"
         return change_of("skipped", entry.ref, component=entry.component, reason=reason, live=live)
     return change_of("deleted", entry.ref, component=entry.component, reason="was not there before", live=live)
@@ -134,10 +136,13 @@ def compare(place: Workplace, target: Target, folder: Path, selection: Selection
     return list(run.failed.values())
 
 
-def restore(place: Workplace, target: Target, folder: Path, selection: Selection) -> Restored:
+def restore(
+    place: Workplace, target: Target, folder: Path, selection: Selection, before: Path | None = None
+) -> Restored:
     """Bring what is selected back to a backup, and wait until the old version runs where it ran.
 
-    An object that cannot be put back is named, and the others go on.
+    An object that cannot be put back is named, and the others go on.  ``before`` is the backup that was made just
+    before: what is created again is noted there, so that restoring that one takes it away.
 
     Raises:
         InvalidInput, StepFailed: as ``read_backup``: nothing was changed then.
@@ -145,7 +150,11 @@ def restore(place: Workplace, target: Target, folder: Path, selection: Selection
     files, absent = selection.of(read_backup(place, target, folder))
     run = _run(place, target, folder)
     run.remove([x.ref for x in absent])
-    run.put_back(_owners_first(folder, sorted(files, key=lambda x: apply_order(x.ref))))
+    try:
+        run.put_back(_owners_first(folder, sorted(files, key=lambda x: apply_order(x.ref))))
+    finally:
+        if before and run.created:
+            note_created(before, run.created)
     run.wait_old_version()
     run.compare(files, absent)
     return Restored(lines=tuple(run.lines), not_as_before=tuple(run.failed.values()))
@@ -171,7 +180,7 @@ def _owners_first(folder: Path, files: Sequence[BackedUp]) -> list[BackedUp]:
 
 
 def _run(place: Workplace, target: Target, folder: Path) -> _Run:
-    return _Run(place.client(target), folder, place)
+    return _Run(place.client(target), folder, place, created_since(folder))
 
 
 @dataclass
@@ -181,6 +190,8 @@ class _Run:
     client: ClusterClient
     folder: Path
     place: Workplace
+    ours: frozenset[str]
+    created: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     failed: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
     away: CompassError | None = None
@@ -200,7 +211,7 @@ class _Run:
         live = _live(self.client, ref)
         if live is None:
             return
-        if not is_ours(live):
+        if live["metadata"]["uid"] not in self.ours and not is_ours(live):
             self.lines.append(f"left {ref}: this tool did not apply it")
             return
         uid = live["metadata"]["uid"]
@@ -259,6 +270,7 @@ class _Run:
         owners = {x["uid"] for x in references if self._is_there(x, entry.namespace)}
         created, note = recreate(self.client, saved, owners, self.renamed)
         self.renamed[entry.uid] = created["metadata"]["uid"]
+        self.created.append(created["metadata"]["uid"])
         self.lines.append(f"created {entry.ref} again{f', {note}' if note else ''}")
 
     def _is_there(self, reference: dict[str, Any], namespace: str) -> bool:
@@ -298,7 +310,8 @@ class _Run:
 
     def _still_absent(self, ref: ObjectRef) -> str | None:
         live = _live(self.client, ref)
-        return "created" if live is not None and is_ours(live) else None
+        mine = live is not None and (live["metadata"]["uid"] in self.ours or is_ours(live))
+        return "created" if mine else None
 
     def _try(self, ref: ObjectRef, act: Callable[[], str | None]) -> None:
         """Do one thing; the first thing that is wrong with each object is kept, and a dead server is asked once."""

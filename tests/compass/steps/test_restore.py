@@ -21,6 +21,7 @@ from compass.clock import system_clock
 from compass.cluster import apply as applying
 from compass.cluster.backup import read_index
 from compass.cluster.client import FIELD_MANAGER, ClusterClient
+from compass.cluster.created import created_since
 from compass.cluster.record import Record
 from compass.errors import InvalidInput
 from compass.job import Choices, Job, Where
@@ -243,6 +244,33 @@ def test_an_object_that_its_owner_left_comes_back_without_owner(
     after = client.get(secret)
     assert after
     assert not after["metadata"].get("ownerReferences")
+
+
+def test_a_restore_that_is_undone_takes_away_what_it_created_again_and_nothing_else(
+    plane: ControlPlane, client: ClusterClient, place: Workplace, namespace: str
+) -> None:
+    mine, other = ref("ConfigMap", namespace, "mine"), ref("ConfigMap", namespace, "other")
+    body: Json = {"apiVersion": "v1", "kind": "ConfigMap"}
+    for each in (mine, other):
+        apply(plane, [{**body, "metadata": {"name": each.name, "namespace": namespace}, "data": {"a": "1"}}])
+    backup = saved(place, change_of("deleted", mine), change_of("deleted", other))
+    for each in (mine, other):
+        client.delete(each)
+    before = saved(place, change_of("created", mine), change_of("created", other))
+    restore(place, TARGET, Path(backup.folder), Selection(), Path(before.folder))
+    client.delete(other)
+    apply(plane, [{**body, "metadata": {"name": "other", "namespace": namespace}, "data": {"a": "somebody else's"}}])
+    wanted = {x.ref: x.action for x in make_restore_plan(place, TARGET, Path(before.folder), Selection()).changes}
+    assert wanted == {mine: "deleted", other: "skipped"}
+    back(place, before)
+    assert client.get(mine) is None
+    assert client.get(other)
+
+
+def test_a_note_of_what_was_created_that_is_damaged_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "created.json").write_text('{"a": 1}')
+    with pytest.raises(InvalidInput, match="no list of uids"):
+        created_since(tmp_path)
 
 
 def test_an_object_that_cannot_go_back_is_named_and_the_others_do(
