@@ -13,7 +13,6 @@ from tasks import backup, sites
 
 
 @flow(name="backup-cluster", flow_run_name="backup {cluster}", **FLOW_SETTINGS)
-@signs_of_life()
 def backup_cluster(bundle: str, cluster: str, where: Where = Where(), choices: Choices = Choices()) -> BackupResult:
     """Back up all Releases of a cluster, and what the bundle would touch there.
 
@@ -26,6 +25,7 @@ def backup_cluster(bundle: str, cluster: str, where: Where = Where(), choices: C
     Raises:
         CompassError: the cluster does not answer, or the backup does not read back as it should.
     """
-    job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
-    target = only(sites.find_targets(job))
-    return backup.back_up(job, target, None, backup.objects_of(job, target))
+    with signs_of_life():
+        job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
+        target = only(sites.find_targets(job))
+        return backup.back_up(job, target, None, backup.objects_of(job, target))

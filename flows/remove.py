@@ -30,7 +30,6 @@ STEP = "remove"
 
 
 @flow(name="remove-components", flow_run_name="remove {cluster}", **FLOW_SETTINGS)
-@signs_of_life()
 def remove_components(
     bundle: str,
     cluster: str,
@@ -52,10 +51,11 @@ def remove_components(
     Raises:
         CompassError: the first thing that went wrong; the report of the cluster is published before.
     """
-    ignored = keep_to_windows(cluster, calendar, ignore_window)
-    job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
-    prepared = bundles.prepare(job)
-    return remove_from(job, only(sites.find_targets(job)), prepared, warnings=(ignored,) if ignored else ())
+    with signs_of_life():
+        ignored = keep_to_windows(cluster, calendar, ignore_window)
+        job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
+        prepared = bundles.prepare(job)
+        return remove_from(job, only(sites.find_targets(job)), prepared, warnings=(ignored,) if ignored else ())
 
 
 def remove_from(

@@ -31,7 +31,6 @@ from tasks import bundle as bundles
 
 
 @flow(name="upgrade-cluster", flow_run_name="upgrade {cluster}", **FLOW_SETTINGS)
-@signs_of_life()
 def upgrade_cluster(
     bundle: str,
     cluster: str,
@@ -53,17 +52,18 @@ def upgrade_cluster(
     Raises:
         CompassError: the first thing that went wrong; the report of the cluster is published before.
     """
-    ignored = keep_to_windows(cluster, calendar, ignore_window)
-    job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
-    prepared = bundles.prepare(job)
-    target = only(sites.find_targets(job))
-    sites.preflight_site(job, prepared)
-    if calendar.is_bounded and not ignored:
-        keep_to_room(cluster, calendar, estimate.expected(job, target, prepared))
-        keep_to_windows(cluster, calendar)  # making ready takes its time, too
-    upgrade = ClusterUpgrade(job, target, prepared, closes=closing(calendar, ignored))
-    upgrade.journal.warnings += [ignored] if ignored else []
-    return reported(upgrade)
+    with signs_of_life():
+        ignored = keep_to_windows(cluster, calendar, ignore_window)
+        job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
+        prepared = bundles.prepare(job)
+        target = only(sites.find_targets(job))
+        sites.preflight_site(job, prepared)
+        if calendar.is_bounded and not ignored:
+            keep_to_room(cluster, calendar, estimate.expected(job, target, prepared))
+            keep_to_windows(cluster, calendar)  # making ready takes its time, too
+        upgrade = ClusterUpgrade(job, target, prepared, closes=closing(calendar, ignored))
+        upgrade.journal.warnings += [ignored] if ignored else []
+        return reported(upgrade)
 
 
 def closing(calendar: Calendar, ignored: str = "") -> datetime | None:

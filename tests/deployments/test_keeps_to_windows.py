@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from typing import Any
 import pytest
 
 from compass.documents import dump_yaml
-from tests.servers.prefect import BIN, asked, environ_of, prefect_server
-from tests.servers.process import Server, wait_until
+from tests.servers.prefect import BIN, asked, environ_of, prefect_server, prefect_worker
+from tests.servers.process import wait_until
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect-windows")]
 Answer = dict[str, Any]
@@ -76,13 +75,8 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     folder = tmp_path_factory.mktemp("operator")
     with prefect_server(folder, schedules=True) as api:
         asked(f"{api}/work_pools/", name="compass", type="process")
-        words = [str(BIN / "prefect"), "worker", "start", "--pool", "compass", "--name", "one"]
-        worker = Server("prefect worker", words, folder / "worker.log", env=environ_of(folder, api))
-        try:
+        with prefect_worker(folder, api, "one"):
             yield Operator(folder, api)
-        finally:
-            worker.signal(signal.SIGINT)
-            worker.stop(5)
 
 
 def window(begins_in: timedelta, lasts: timedelta = timedelta(hours=1)) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from compass.documents import dump_yaml
 from tests.conftest import MakeSite
 from tests.flows.running import site_registry, wait_settled
 from tests.material.bundles import component_archive, legacy_bundle, outer_archive
-from tests.servers.prefect import environ_of, prefect_server
-from tests.servers.process import Server, wait_until
+from tests.servers.prefect import environ_of, prefect_server, prefect_worker
+from tests.servers.process import wait_until
 from tests.servers.site import Site
 
 pytestmark = [pytest.mark.servers, pytest.mark.prefect, pytest.mark.xdist_group("worker")]
@@ -80,13 +79,8 @@ def operator(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory) -> I
         )  # fmt: skip
         here.prefect("work-pool", "create", "compass", "--type", "process")
         here.prefect("--no-prompt", "deploy", "--all")
-        words = [str(BIN / "prefect"), "worker", "start", "--pool", "compass", "--name", "one"]
-        worker = Server("prefect worker", words, folder / "worker.log", env=here.environ)
-        try:
+        with prefect_worker(folder, api, "one"):
             yield here
-        finally:
-            worker.signal(signal.SIGINT)
-            worker.stop(5)
 
 
 def run(operator: Operator, name: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from compass.change.diff import comparable
@@ -27,7 +26,7 @@ from tests.material.clusters import (
     removable_releases,
 )
 from tests.servers.control_plane import ControlPlane
-from tests.servers.process import wait_until
+from tests.servers.process import descendants, wait_until
 from tests.servers.site import Site
 
 Json = dict[str, Any]
@@ -134,23 +133,10 @@ def delete(plane: ControlPlane, kind: tuple[str, str], namespace: str, name: str
 
 def kill_tree(process: subprocess.Popen[str]) -> None:
     """Kill a process with all that descends from it, whatever session it is in, and wait for it."""
-    for pid in [*_descendants(process.pid), process.pid]:
+    for pid in [*descendants(process.pid), process.pid]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.communicate()
-
-
-def _descendants(pid: int) -> list[int]:
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError, IndexError):
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    found, fresh = [], [pid]
-    while fresh:
-        fresh = [child for child, parent in parents.items() if parent in fresh]
-        found += fresh
-    return found
 
 
 def run_until(process: subprocess.Popen[str], seconds: float) -> bool:

@@ -26,8 +26,8 @@ BUILD = f"kubernetes-{KUBERNETES}-2"
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
 BUILD_PACKAGES = ("golang-go", "rsync", "jq", "make", "gcc", "libc6-dev")
 SERVER_PACKAGES = ("etcd-server", "docker-registry", "containerd", "runc", "containernetworking-plugins")
-# What few tests need, each from the package of its name; their absence keeps nothing else from running.
-COMMANDS = ("skopeo",)
+# What few tests need, with the package that brings it; their absence keeps nothing else from running.
+COMMANDS = {"skopeo": "skopeo", "initdb": "postgresql", "postgres": "postgresql"}
 
 
 class Missing(Exception):
@@ -81,6 +81,7 @@ def find() -> Assets:
     root = cache_root() / "root"
     folders.append(cache_root() / BUILD)
     folders += [root / "usr/bin", root / "usr/sbin", root / "sbin", root / "bin"]
+    folders += [x for top in (root, Path("/")) for x in sorted(top.glob("usr/lib/postgresql/*/bin"), reverse=True)]
     folders += [Path(p) for p in os.environ.get("PATH", "").split(os.pathsep) if p]
     names = (*COMPONENTS, "etcd", "docker-registry", "containerd", "containerd-shim-runc-v2", "runc", *COMMANDS)
     found: dict[str, Path] = {}
@@ -136,7 +137,7 @@ def ensure_command(name: str) -> Assets:
             return here
         apt = Apt(cache_root() / "apt")
         apt.update()
-        apt.unpack((name,))
+        apt.unpack((COMMANDS[name],))
         return find()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -31,23 +32,37 @@ def environ_of(folder: Path, address: str) -> dict[str, str]:
 
 
 @contextmanager
-def prefect_server(folder: Path, *, schedules: bool, **settings: str) -> Iterator[str]:
+def prefect_server(folder: Path, *, schedules: bool, ui: bool = False, **settings: str) -> Iterator[str]:
     """Start a server; with ``schedules`` it plans runs by itself, without it does nothing by itself but answer.
 
-    ``settings`` are more of Prefect's.  Gives the address of its API.
+    With ``ui`` it has pages for a browser, too; ``settings`` are more of Prefect's.  Gives the address of its API.
     """
     port = free_port()
     address = f"http://127.0.0.1:{port}/api"
     environ = environ_of(folder, address) | settings
     if not schedules:
         environ |= {f"PREFECT_SERVER_SERVICES_{x}_ENABLED": "false" for x in SERVICES}
-    words = [str(BIN / "prefect"), "server", "start", "--port", str(port), "--no-ui"]
+    words = [str(BIN / "prefect"), "server", "start", "--port", str(port), "--ui" if ui else "--no-ui"]
     server = Server("prefect server", words, folder / "server.log", env=environ)
     try:
         server.wait_ready(lambda: _answers(f"{address}/health"), 120)
         yield address
     finally:
         server.stop(5)
+
+
+@contextmanager
+def prefect_worker(
+    folder: Path, address: str, name: str, *, pool: str = "compass", limit: int = 10
+) -> Iterator[Server]:
+    """Start a process worker that does at most ``limit`` runs at a time; it may be stopped by whoever has it."""
+    words = [str(BIN / "prefect"), "worker", "start", "--pool", "compass", "--name", name, "--limit", str(limit)]
+    worker = Server("prefect worker", words, folder / f"worker-{name}.log", env=environ_of(folder, address))
+    try:
+        yield worker
+    finally:
+        worker.signal(signal.SIGINT)
+        worker.stop(5)
 
 
 def asked(url: str, **body: Any) -> Any:

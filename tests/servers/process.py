@@ -153,6 +153,20 @@ def wait_until(what: str, condition: Callable[[], T], timeout_seconds: float = 3
         time.sleep(every_seconds)
 
 
+def descendants(pid: int) -> list[int]:
+    """Return every process that comes from one, nearest first (Linux)."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError, IndexError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    found, fresh = [], [pid]
+    while fresh:
+        fresh = [child for child, parent in parents.items() if parent in fresh]
+        found += fresh
+    return found
+
+
 def _bindable(port: int) -> bool:
     with socket.socket() as probe:
         # As servers do: a port that only lingers in TIME_WAIT is free.
