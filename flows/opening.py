@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import NoReturn
+from uuid import UUID
 
 from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.exceptions import Abort
+from prefect.exceptions import Abort, ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Scheduled
 
@@ -17,6 +18,21 @@ from compass.errors import Refused
 from compass.window.lateness import Decision, lateness
 from compass.window.openings import Calendar
 from compass.window.room import Estimate, room
+
+
+def deployed_calendar(calendar: Calendar) -> Calendar:
+    """Return the calendar that the run's deployment has now, or the run's own where it is of none that has one.
+
+    A run keeps the parameters that it was made with while it waits, and a freeze may have been deployed since.
+    """
+    if not runtime.deployment.id:
+        return calendar
+    with get_client(sync_client=True) as client:
+        try:
+            said = client.read_deployment(UUID(runtime.deployment.id)).parameters.get("calendar")
+        except ObjectNotFound:
+            said = None
+    return Calendar.model_validate(said) if said else calendar
 
 
 def keep_to_windows(cluster: str, calendar: Calendar, ignore_window: str = "") -> str:

@@ -21,7 +21,7 @@ from compass.steps.workplace import Target
 from compass.window.openings import Calendar
 from flows.alive import signs_of_life
 from flows.engine import FLOW_SETTINGS, as_known, best_effort
-from flows.opening import keep_to_windows
+from flows.opening import deployed_calendar, keep_to_windows
 from flows.upgrade import only, roll_back
 from tasks import apply, backup, plan, record, sites
 from tasks import bundle as bundles
@@ -52,6 +52,7 @@ def remove_components(
         CompassError: the first thing that went wrong; the report of the cluster is published before.
     """
     with signs_of_life():
+        calendar = deployed_calendar(calendar)
         ignored = keep_to_windows(cluster, calendar, ignore_window)
         job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
         prepared = bundles.prepare(job)

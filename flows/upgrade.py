@@ -25,7 +25,7 @@ from compass.store import StateDirectory, write_file
 from compass.window.openings import Calendar
 from flows.alive import signs_of_life
 from flows.engine import FLOW_SETTINGS, as_known, best_effort
-from flows.opening import keep_to_room, keep_to_windows
+from flows.opening import deployed_calendar, keep_to_room, keep_to_windows
 from tasks import apply, backup, check, estimate, images, plan, record, sites
 from tasks import bundle as bundles
 
@@ -53,6 +53,7 @@ def upgrade_cluster(
         CompassError: the first thing that went wrong; the report of the cluster is published before.
     """
     with signs_of_life():
+        calendar = deployed_calendar(calendar)
         ignored = keep_to_windows(cluster, calendar, ignore_window)
         job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
         prepared = bundles.prepare(job)

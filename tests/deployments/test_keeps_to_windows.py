@@ -101,6 +101,23 @@ def test_a_run_started_outside_the_windows_moves_itself_to_the_next_opening_and_
     assert ended["state"]["timestamp"] > opens["start"]
 
 
+def test_a_freeze_that_is_deployed_while_a_run_waits_holds_it_back(operator: Operator) -> None:
+    opens = window(timedelta(seconds=40))
+    operator.deploy("held", windows=[opens])
+    operator.reaches(identity := operator.start("upgrade-cluster/held"), "Scheduled", "Failed")
+    freeze = window(timedelta(0), timedelta(minutes=10))
+    operator.deploy("held", windows=[opens], freezes=[{**freeze, "reason": "a fault elsewhere"}])
+
+    def held() -> Answer | None:
+        run = operator.run(identity)
+        said = run["state"]["message"] or ""
+        return run if said.startswith("frozen") or run["state_name"] == "Failed" else None
+
+    run = wait_until("the run to look again", held, 150) or {}
+    assert run["state"]["message"].startswith("frozen (a fault elsewhere) until ")
+    assert run["next_scheduled_start_time"].startswith(freeze["end"])
+
+
 def test_a_run_with_no_opening_to_come_is_skipped_with_the_reason(operator: Operator) -> None:
     operator.deploy("skipped", windows=[PAST])
     run = operator.reaches(operator.start("upgrade-cluster/skipped"), "Skipped", "Failed")
