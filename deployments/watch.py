@@ -15,7 +15,7 @@ from flows.alive import ALIVE, AT_REST
 NAME = "compass-upgrade: end runs without a sign of life"
 #: Four signs of life are missing then.
 SILENT = timedelta(seconds=120)
-_ENDS = frozenset(f"prefect.flow-run.{x}" for x in ("Completed", "Failed", "Cancelled", "Crashed"))
+_ENDS = frozenset(f"prefect.flow-run.{x}" for x in ("Completed", "Failed", "Cancelled", "Crashed", "Scheduled"))
 Answer = Literal["create", "update", "unchanged"]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prefect import runtime
-from prefect.events import emit_event
+from prefect.events import Event, emit_event
 
 ALIVE, AT_REST = "compass-upgrade.run.alive", "compass-upgrade.run.at-rest"
 EVERY_SECONDS = 30.0
@@ -26,10 +26,12 @@ def signs_of_life() -> Iterator[None]:
         return
     resource = {"prefect.resource.id": f"prefect.flow-run.{runtime.flow_run.id}"}
     ended = threading.Event()
+    last: Event | None = None
 
     def tell() -> None:
+        nonlocal last
         while True:
-            emit_event(ALIVE, resource)
+            last = emit_event(ALIVE, resource, follows=last)
             if ended.wait(EVERY_SECONDS):
                 return
 
@@ -40,4 +42,5 @@ def signs_of_life() -> Iterator[None]:
     finally:
         ended.set()
         teller.join()
-        emit_event(AT_REST, resource)  # the last of all: events of one process keep their order
+        # The server works on several events at a time: only what is said to follow is looked at afterwards.
+        emit_event(AT_REST, resource, follows=last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from compass.change.plan import Plan
@@ -18,12 +19,15 @@ from flows.verbs.plan_file import Answers
 _TICK_SECONDS = 1.0
 
 
-def keep_to_windows(place: Workplace, screen: Screen, opening: Opening) -> str:
+def keep_to_windows(place: Workplace, screen: Screen, opening: Opening, agree: Callable[[], None]) -> str:
     """Come back only when the clusters may be changed; return why the windows were ignored, if they were.
+
+    ``agree`` is called before a wait begins: what is wrong shows, and leave is given, while somebody is there.
 
     Raises:
         Refused: it is not the time, and nobody asked to wait for it.
     """
+    has_agreed = False
     calendar = place.job.calendar
     if not calendar.is_bounded:
         return ""
@@ -39,6 +43,9 @@ def keep_to_windows(place: Workplace, screen: Screen, opening: Opening) -> str:
             return ""
         if decision.until is None or not opening.wait:
             raise _not_now(decision)
+        if not has_agreed:
+            agree()
+            has_agreed = True
         _wait(place, screen, decision.reason, decision.until)
 
 

@@ -10,7 +10,7 @@ from compass.errors import EXIT_DIFFERENT, EXIT_DONE, InvalidInput, exit_status
 from compass.job import Job
 from compass.steps.clusters import ask_each
 from compass.steps.plan import make_removal_plan
-from compass.steps.prepare import prepare
+from compass.steps.prepare import Prepared, prepare
 from compass.steps.record import last_record
 from compass.steps.workplace import Target, Workplace
 from flows import engine
@@ -19,6 +19,7 @@ from flows.screen import Screen
 from flows.verbs.consent import confirm, stop_on_shared
 from flows.verbs.opening import keep_to_windows
 from flows.verbs.plan import show_plans
+from flows.verbs.plan_file import Answers
 from flows.verbs.values import values_by_file
 
 
@@ -27,30 +28,48 @@ def remove(place: Workplace, screen: Screen, opening: Opening, *, yes: bool, dry
 
     Outside the windows of the inventory nothing is removed.
     """
+    if opening.at_window_end != "finish-cluster":
+        raise InvalidInput("read option", "--at-window-end", found=f"{opening.at_window_end} for remove",
+                           expected="finish-cluster: a removal that has begun is ended")  # fmt: skip
+    has_agreed = False
+
+    def agree() -> None:
+        nonlocal has_agreed
+        _ask(screen, _look(place)[1], yes=yes)
+        has_agreed = True
+
     if not dry_run:
-        keep_to_windows(place, screen, opening)
+        keep_to_windows(place, screen, opening, agree)
+    prepared, answers = _look(place)
+    plans = [(target, x) for target, x in answers if isinstance(x, Plan)]
+    acting = any(x.acting for _, x in plans)
+    if dry_run or not (acting or any(_was_cut_off(place, x, str(prepared.digest)) for x, _ in answers)):
+        show_plans(screen, answers)
+        return EXIT_DIFFERENT if acting else EXIT_DONE
+    if not has_agreed:
+        _ask(screen, answers, yes=yes)
+    with values_by_file(place) as job:
+        return _run_removals(job, screen, [target for target, _ in plans], opening.ignore_window)
+
+
+def _look(place: Workplace) -> tuple[Prepared, Answers]:
+    """Plan the removals on the clusters that hold Releases."""
     prepared = prepare(place)
     holders = [x for x in place.targets if x.role == "control"]
     if not holders:
         raise InvalidInput("remove", ", ".join(x.name for x in place.targets), found="no control cluster",
                            expected="the cluster that holds Releases")  # fmt: skip
-    answers = [
-        (target, x)
-        for target, x in ask_each(place, lambda t: make_removal_plan(place, t, prepared))
-        if target in holders
-    ]
+    found = ask_each(place, lambda target: make_removal_plan(place, target, prepared))
+    answers = [(target, x) for target, x in found if target in holders]
     stop_on_shared(answers)
-    plans = [(target, x) for target, x in answers if isinstance(x, Plan)]
-    acting = any(x.acting for _, x in plans)
-    if dry_run or not (acting or any(_was_cut_off(place, x, str(prepared.digest)) for x in holders)):
-        show_plans(screen, answers)
-        return EXIT_DIFFERENT if acting else EXIT_DONE
+    return prepared, answers
+
+
+def _ask(screen: Screen, answers: Answers, *, yes: bool) -> None:
     if screen.output == "text":
         show_plans(screen, answers)
-    if acting:
-        confirm(screen, f"remove {sum(len(x.acting) for _, x in plans)} Releases", yes=yes)
-    with values_by_file(place) as job:
-        return _run_removals(job, screen, [target for target, _ in plans], opening.ignore_window)
+    if count := sum(len(x.acting) for _, x in answers if isinstance(x, Plan)):
+        confirm(screen, f"remove {count} Releases", yes=yes)
 
 
 def _was_cut_off(place: Workplace, target: Target, digest: str) -> bool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from compass.change.plan import Plan
-from compass.errors import EXIT_DONE, exit_status
+from compass.change.saved import SavedPlan
+from compass.errors import EXIT_DONE, Refused, exit_status
 from compass.job import Job
 from compass.markdown import size_text
 from compass.report import ClusterReport, RunReport, run_name
 from compass.steps.preflight import preflight_site
+from compass.steps.prepare import Prepared
+from compass.steps.pushing import ToPush
 from compass.steps.workplace import Workplace
 from flows import engine
 from flows.options import Opening
@@ -17,19 +20,47 @@ from flows.screen import Screen
 from flows.verbs.consent import confirm, stop_on_shared
 from flows.verbs.opening import keep_to_room, keep_to_windows
 from flows.verbs.plan import planned, show_plans
-from flows.verbs.plan_file import read_plan, refuse_unplanned
+from flows.verbs.plan_file import Answers, read_plan, refuse_unplanned
 from flows.verbs.values import values_by_file
 
 
 def upgrade(place: Workplace, screen: Screen, opening: Opening, *, yes: bool, saved: Path | None = None) -> int:
     """Show the plan, ask, run ``upgrade-site``, and show how every cluster came out.
 
-    With a ``saved`` plan exactly that is done, or nothing.  Outside the windows of the inventory nothing is.
+    With a ``saved`` plan exactly that is done, or nothing.  Outside the windows of the inventory nothing is; what waits
+    for one shows its plan and asks before, and does nothing else when it opens.
     """
     agreed = None
-    ignored = keep_to_windows(place, screen, opening)
     if saved is not None:
         agreed, place.job = read_plan(place.job, saved)
+    shown: dict[str, str] = {}
+
+    def agree() -> None:
+        prepared, answers, push = _look(place, screen, agreed)
+        shown.update(_digests(answers))
+        _ask(screen, prepared, answers, push, yes=yes)
+
+    ignored = keep_to_windows(place, screen, opening, agree)
+    prepared, answers, push = _look(place, screen, agreed)
+    if not ignored:
+        keep_to_room(place, prepared, answers)
+    digests = _digests(answers)
+    if not shown:
+        _ask(screen, prepared, answers, push, yes=yes)
+    elif not yes and digests != shown:
+        raise Refused("upgrade", f"{len(answers)} clusters", found="another plan than was agreed to before the wait",
+                      do="look at the plan and give the command again; --yes agrees to any")  # fmt: skip
+    name = run_name(place.clock.now())
+    with values_by_file(place) as job:
+        status, problem = _run_site(job, screen, digests, name, ignored)
+    _show_report(screen, Path(place.state.reports) / f"{name}.json")
+    if problem:
+        screen.fail(problem)
+    return status
+
+
+def _look(place: Workplace, screen: Screen, agreed: SavedPlan | None) -> tuple[Prepared, Answers, ToPush]:
+    """Plan, and show it; what stands in the way of all clusters, or of what was agreed to, stops it here."""
     if screen.output == "text":
         screen.tell("planning")
     prepared, answers, push = planned(place)
@@ -39,19 +70,16 @@ def upgrade(place: Workplace, screen: Screen, opening: Opening, *, yes: bool, sa
     preflight_site(place, prepared.archives)
     if screen.output == "text":
         show_plans(screen, answers, push)
-    if not ignored:
-        keep_to_room(place, prepared, answers)
-    acting = any(isinstance(x, Plan) and x.acting for _, x in answers) or bool(push.absent)
-    if acting:
+    return prepared, answers, push
+
+
+def _ask(screen: Screen, prepared: Prepared, answers: Answers, push: ToPush, *, yes: bool) -> None:
+    if any(isinstance(x, Plan) and x.acting for _, x in answers) or push.absent:
         confirm(screen, f"upgrade {len(answers)} clusters to {prepared.name} {prepared.version}", yes=yes)
-    digests = {target.name: str(x.digest) for target, x in answers if isinstance(x, Plan)}
-    name = run_name(place.clock.now())
-    with values_by_file(place) as job:
-        status, problem = _run_site(job, screen, digests, name, ignored)
-    _show_report(screen, Path(place.state.reports) / f"{name}.json")
-    if problem:
-        screen.fail(problem)
-    return status
+
+
+def _digests(answers: Answers) -> dict[str, str]:
+    return {target.name: str(x.digest) for target, x in answers if isinstance(x, Plan)}
 
 
 def _run_site(job: Job, screen: Screen, digests: dict[str, str], name: str, ignored: str) -> tuple[int, str]:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Mapping, Sequence
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -35,3 +36,22 @@ def on_a_terminal(code: str, *, columns: int, rows: int) -> list[str]:
         os.close(ours)
     assert process.wait() == 0
     return [x for x in re.split(r"[\r\n]+", _ESCAPE.sub("", shown.decode())) if x.strip()]
+
+
+def answered(words: Sequence[str], environ: Mapping[str, str], question: str, answer: str) -> tuple[int, str]:
+    """Run a command at a terminal and answer its question; return its exit status and what a person would see."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(words, stdin=theirs, stderr=theirs, stdout=subprocess.DEVNULL, env=dict(environ))
+    os.close(theirs)
+    shown, is_answered = b"", False
+    try:
+        while piece := os.read(ours, 65536):
+            shown += piece
+            if not is_answered and question.encode() in shown:
+                os.write(ours, f"{answer}\n".encode())
+                is_answered = True
+    except OSError:
+        pass  # the other end is closed
+    finally:
+        os.close(ours)
+    return process.wait(), _ESCAPE.sub("", shown.decode())

@@ -14,7 +14,8 @@ from compass.documents import dump_yaml
 from rehearsal.example.bundle import write_bundle
 from rehearsal.pods import Behaviour
 from rehearsal.site import SimulatedSite
-from tests.flows.running import Desk, Ended
+from tests.flows.running import COMMAND, Desk, Ended
+from tests.flows.terminal import answered
 
 pytestmark = [pytest.mark.prefect, pytest.mark.shared_prefect, pytest.mark.xdist_group("own-window")]
 MINION = ("apps/v1", "Deployment", "kube-system", "am-minion")
@@ -101,6 +102,29 @@ def test_it_waits_for_the_opening_and_then_does_it(operator: Operator) -> None:
     assert "the window opens: " in done.err
     assert datetime.now(UTC).replace(tzinfo=None) > datetime.fromisoformat(opens["start"])
     assert operator.image == "v0.0.7"
+
+
+def test_leave_is_asked_for_before_the_wait(operator: Operator) -> None:
+    operator.write(opens := window(20, 3600))
+    words = [COMMAND, "upgrade", operator.bundle, "--inventory", operator.inventory, "--cluster", "mine", "--wait"]
+    status, shown = answered(
+        [str(x) for x in words], operator.desk.environment({"TERM": "xterm", "COLUMNS": "200"}), "[y/N]", "y"
+    )  # fmt: skip
+    assert status == 0, shown
+    assert shown.index("[y/N]") < shown.index("waiting for that")
+    assert shown.count("[y/N]") == 1
+    assert datetime.now(UTC).replace(tzinfo=None) > datetime.fromisoformat(opens["start"])
+    assert operator.image == "v0.0.7"
+
+
+def test_what_is_wrong_shows_before_the_wait(operator: Operator) -> None:
+    operator.write(window(3600, 3600))
+    words = ("upgrade", operator.bundle, "--inventory", operator.inventory, "--cluster", "mine", "--wait")
+    nobody = operator.desk.run(*words)
+    assert (nobody.status, "no terminal to ask at" in nobody.error) == (4, True), nobody.err
+    next((operator.bundle / "images").iterdir()).write_bytes(b"no archive")
+    wrong = operator.desk.run(*words, "--yes")
+    assert wrong.status == 2, wrong.err
 
 
 def test_what_takes_longer_than_what_is_left_is_not_begun(operator: Operator) -> None:
