@@ -220,7 +220,13 @@ class ClusterUpgrade:
         with self._step("apply") as lines:
             lines += apply.apply_plan(self.job, self.target, planned).lines
         with self._step("wait") as lines:
-            lines += apply.wait_rolled_out(self._in_time(), self.target, planned).lines
+            try:
+                lines += apply.wait_rolled_out(self._in_time(), self.target, planned).lines
+            except StepFailed as error:
+                if self.closes is None or system_clock().now() < self.closes:
+                    raise
+                expected = f"{error.expected or 'rolled out'} before its window ended at {iso(self.closes)}"
+                raise StepFailed(error.did, error.subject, found=error.found, expected=expected) from error
 
     def _refuse_after_window(self) -> None:
         """Check that the window has not ended, where that ends the upgrade.

@@ -160,6 +160,7 @@ def test_when_the_window_ends_in_the_middle_the_cluster_is_taken_back_where_that
     operator.write(window(-5, 20), at_window_end="rollback")
     done = operator.upgrade()
     assert done.status == 5, done.err + done.out
+    assert "before its window ended at " in done.err + done.out
     assert operator.image == "v0.0.6"
 
 
