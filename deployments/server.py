@@ -133,9 +133,9 @@ class Server:
         elif change.action == "delete" and change.found:
             self._delete(change.found)
 
-    def keep_watch(self, *, check: bool) -> watch.Answer:
+    def keep_watch(self, *, check: bool) -> dict[str, watch.Answer]:
         """Let the server end runs that died with their worker, or with ``check`` say what would be done for it."""
-        return self._ask("keep automation", watch.NAME, partial(watch.keep_watch, self._client, check=check))
+        return self._ask("keep automations of", self.address, partial(watch.keep_watch, self._client, check=check))
 
     def _create(self, wanted: Wanted, schema: Mapping[str, Any]) -> None:
         def create() -> None:

@@ -1,4 +1,4 @@
-"""The automation that ends runs which died with their worker: Prefect by itself would call them Running for ever."""
+"""The automations that end runs which died with their worker: Prefect would call them Running, or Pending, for ever."""
 
 from __future__ import annotations
 
@@ -10,38 +10,55 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
+from deployments.wanted import MADE_BY
 from flows.alive import ALIVE, AT_REST
 
-NAME = "compass-upgrade: end runs without a sign of life"
 #: Four signs of life are missing then.
 SILENT = timedelta(seconds=120)
+#: A container may have to fetch its image first.
+NEVER_BEGUN = timedelta(minutes=10)
 _ENDS = frozenset(f"prefect.flow-run.{x}" for x in ("Completed", "Failed", "Cancelled", "Crashed", "Scheduled"))
 Answer = Literal["create", "update", "unchanged"]
 
 
-def automation() -> AutomationCore:
-    """Return it as it shall be."""
-    return AutomationCore(
-        name=NAME,
-        description="A run that gives no sign of life and has not ended has died with its worker; its cluster's lock "
-        "ends by itself, and the next run goes on.",
-        trigger=EventTrigger(
-            after={ALIVE}, expect={ALIVE, AT_REST, *_ENDS}, for_each={"prefect.resource.id"},
-            match={"prefect.resource.id": "prefect.flow-run.*"}, posture=Posture.Proactive, threshold=1, within=SILENT,
+def automations() -> tuple[AutomationCore, ...]:
+    """Return them as they shall be."""
+    silent = EventTrigger(
+        after={ALIVE}, expect={ALIVE, AT_REST, *_ENDS}, for_each={"prefect.resource.id"},
+        match={"prefect.resource.id": "prefect.flow-run.*"}, posture=Posture.Proactive, threshold=1, within=SILENT,
+    )  # fmt: skip
+    pending = EventTrigger(
+        after={"prefect.flow-run.Pending"}, expect={"prefect.flow-run.*"}, for_each={"prefect.resource.id"},
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related={"prefect.resource.id": f"prefect.tag.{MADE_BY}", "prefect.resource.role": "tag"},
+        posture=Posture.Proactive, threshold=1, within=NEVER_BEGUN,
+    )  # fmt: skip
+    return (
+        _crashing("end runs without a sign of life", f"no sign of life for {SILENT.seconds} s", silent),
+        _crashing(
+            "end runs that never began", f"given to a worker {NEVER_BEGUN.seconds} s ago, and not begun", pending
         ),
-        actions=[ChangeFlowRunState(
-            name="Crashed", state=StateType.CRASHED, message=f"no sign of life for {SILENT.seconds} s"
-        )],
+    )
+
+
+def _crashing(what: str, message: str, trigger: EventTrigger) -> AutomationCore:
+    return AutomationCore(
+        name=f"compass-upgrade: {what}", trigger=trigger,
+        description="Such a run has died with its worker; its cluster's lock ends by itself, and the next run goes on.",
+        actions=[ChangeFlowRunState(name="Crashed", state=StateType.CRASHED, message=message)],
     )  # fmt: skip
 
 
-def keep_watch(client: SyncPrefectClient, *, check: bool) -> Answer:
-    """Bring the server's automation to what it shall be, or with ``check`` say what would be done.
+def keep_watch(client: SyncPrefectClient, *, check: bool) -> dict[str, Answer]:
+    """Bring the server's automations to what they shall be, or with ``check`` say what would be done, by name.
 
     One that an operator has switched off stays off.
     """
-    found = client.read_automations_by_name(NAME)
-    wanted = automation()
+    return {x.name: _keep(client, x, check=check) for x in automations()}
+
+
+def _keep(client: SyncPrefectClient, wanted: AutomationCore, *, check: bool) -> Answer:
+    found = client.read_automations_by_name(wanted.name)
     if not found:
         if not check:
             client.create_automation(wanted)
@@ -54,6 +71,6 @@ def keep_watch(client: SyncPrefectClient, *, check: bool) -> Answer:
 
 
 def _essence(item: AutomationCore) -> Any:
-    trigger = item.trigger.model_dump(mode="json", include={"posture", "threshold", "within", "match"})
+    trigger = item.trigger.model_dump(mode="json", include={"posture", "threshold", "within", "match", "match_related"})
     sets = {name: sorted(getattr(item.trigger, name)) for name in ("after", "expect", "for_each")}
     return trigger, sets, [x.model_dump(mode="json") for x in item.actions]

@@ -50,12 +50,11 @@ def deploy(path: Path, screen: Screen, *, check: bool, elsewhere: bool) -> int:
                 raise error
             if number % 100 == 0:
                 screen.tell(f"deployments: {number} of {len(todo)}")
-        watch = server.keep_watch(check=check)
-    if watch != "unchanged":
-        said = f"would be {watch}d" if check else f"{watch}d"
-        screen.tell(f"{said}: the automation that ends runs which died with their worker")
+        kept = {name: x for name, x in server.keep_watch(check=check).items() if x != "unchanged"}
+    for name, answer in kept.items():
+        screen.tell(f"{'would be ' if check else ''}{answer}d: automation {name}")
     screen.result([_json(x) for x in planned], lambda: _show(screen, planned, check=check))
-    return EXIT_DIFFERENT if check and (todo or watch != "unchanged") else EXIT_DONE
+    return EXIT_DIFFERENT if check and (todo or kept) else EXIT_DONE
 
 
 def refuse_unreachable(inventory: Inventory, where: str) -> None:

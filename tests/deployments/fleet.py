@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from compass.cluster.client import ClusterClient
 from compass.cluster.lease import read_lock
 from compass.cluster.record import Record, read_records
@@ -91,6 +93,13 @@ class Fleet:
         """Let the pods of simulated clusters take so long to start."""
         for name in names:
             self.simulated.clusters[self.objects[name]].behaviour = Behaviour(start_seconds=seconds)
+
+    def hurry_automations(self, seconds: int) -> None:
+        """Let the automation that ends runs which never began wait only so long; the next ``deploy`` undoes it."""
+        (item,) = [x for x in asked(f"{self.api}/automations/filter") if x["name"].endswith("never began")]
+        body = {x: item[x] for x in ("name", "description", "enabled", "trigger", "actions")}
+        body["trigger"]["within"] = seconds
+        httpx.put(f"{self.api}/automations/{item['id']}", json=body, timeout=60).raise_for_status()
 
     def runs(self, *names: str) -> list[Answer]:
         """Return the upgrades of some clusters, or of all, that were ever meant to start by now."""

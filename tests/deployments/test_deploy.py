@@ -334,19 +334,20 @@ def test_no_server_named_is_refused_rather_than_one_started(operator: Operator) 
     )  # fmt: skip
 
 
-def test_the_automation_that_ends_dead_runs_is_kept_once_and_stays_off_when_switched_off(operator: Operator) -> None:
+def test_the_automations_that_end_dead_runs_are_kept_once_and_stay_off_when_switched_off(operator: Operator) -> None:
     operator.write(operator.cluster("one"))
     operator.deploy()
-    (kept,) = automations(operator)
-    assert kept["trigger"]["within"] == 120
-    httpx.patch(f"{operator.api}/automations/{kept['id']}", json={"enabled": False}, timeout=60).raise_for_status()
-    changed = {**kept, "description": "x", "enabled": False, "trigger": {**kept["trigger"], "within": 300}}
-    body = {x: changed[x] for x in ("name", "description", "enabled", "trigger", "actions")}
-    httpx.put(f"{operator.api}/automations/{kept['id']}", json=body, timeout=60).raise_for_status()
+    kept = {x["name"].partition(": ")[2]: x for x in automations(operator)}
+    wanted = {"end runs without a sign of life": 120, "end runs that never began": 600}
+    assert {name: x["trigger"]["within"] for name, x in kept.items()} == wanted
+    for item in kept.values():
+        changed = {**item, "description": "x", "enabled": False, "trigger": {**item["trigger"], "within": 300}}
+        body = {x: changed[x] for x in ("name", "description", "enabled", "trigger", "actions")}
+        httpx.put(f"{operator.api}/automations/{item['id']}", json=body, timeout=60).raise_for_status()
     operator.deploy("--check", status=3)
     operator.deploy()
-    (again,) = automations(operator)
-    assert (again["trigger"]["within"], again["enabled"]) == (120, False)
+    again = {x["name"].partition(": ")[2]: (x["trigger"]["within"], x["enabled"]) for x in automations(operator)}
+    assert again == {name: (within, False) for name, within in wanted.items()}
     operator.deploy("--check")
 
 
