@@ -106,7 +106,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the storeys above the core
     "tasks": {"compass", "compass.*", "tasks"},
     "flows": {"compass", "compass.*", "tasks", "flows", "rehearsal"},
-    "deployments.watch": {"flows.alive"},
+    "deployments.watch": {"deployments.wanted", "flows.alive"},
     "deployments": {"compass", "compass.*", "deployments"},  # flows are text to it: the places where workers find them
     "flows.verbs.deploy": {"compass", "compass.*", "flows", "deployments"},
     "rehearsal": {
