@@ -19,6 +19,10 @@ from compass.window.lateness import Decision, lateness
 from compass.window.openings import Calendar
 from compass.window.room import Estimate, room
 
+#: An opening that is nearer is waited for.  A worker takes a run ten seconds ahead, and one with a limit ends with an
+#: error when it is to take the same run again before the process that moved it has ended.
+NEAR_SECONDS = 25.0
+
 
 def deployed_calendar(calendar: Calendar) -> Calendar:
     """Return the calendar that the run's deployment has now, or the run's own where it is of none that has one.
@@ -47,17 +51,21 @@ def keep_to_windows(cluster: str, calendar: Calendar, ignore_window: str = "") -
     """
     if not calendar.is_bounded:
         return ""
-    now = system_clock().now()
-    decision = lateness(_meant_for(now), now, calendar)
-    log = get_run_logger()
-    if reason := ignore_window.strip():
-        line = f"{decision.reason}; begun all the same: {reason}"
-        log.warning("%s: %s", cluster, line)
-        return line
-    if decision.action != "run":
-        _give_up(cluster, decision)
-    log.info("%s: %s", cluster, decision.reason)
-    return ""
+    log, clock = get_run_logger(), system_clock()
+    while True:
+        now = clock.now()
+        decision = lateness(_meant_for(now), now, calendar)
+        if reason := ignore_window.strip():
+            line = f"{decision.reason}; begun all the same: {reason}"
+            log.warning("%s: %s", cluster, line)
+            return line
+        log.info("%s: %s", cluster, decision.reason)
+        if decision.action == "run":
+            return ""
+        left = (decision.until - now).total_seconds() if decision.until else NEAR_SECONDS
+        if left >= NEAR_SECONDS:
+            _give_up(decision, cluster)
+        clock.sleep(max(left, 0.01))
 
 
 def keep_to_room(cluster: str, calendar: Calendar, needed: Estimate | None) -> None:
@@ -73,14 +81,14 @@ def keep_to_room(cluster: str, calendar: Calendar, needed: Estimate | None) -> N
     if decision.action == "run":
         get_run_logger().info("%s: %s", cluster, decision.reason)
         return
-    _give_up(cluster, decision)
+    get_run_logger().info("%s: %s", cluster, decision.reason)
+    _give_up(decision, cluster)
 
 
-def _give_up(cluster: str, decision: Decision) -> NoReturn:
+def _give_up(decision: Decision, cluster: str) -> NoReturn:
     """End the run, moved to when the decision says, or cancelled."""
     if not runtime.deployment.id:
         raise Refused("change cluster", cluster, found=decision.reason, do="wait, or pass ignore_window with a reason")
-    get_run_logger().info("%s: %s", cluster, decision.reason)
     _leave(_state(decision))
     raise Abort(decision.reason)
 

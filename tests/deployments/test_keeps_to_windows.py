@@ -90,7 +90,7 @@ def test_a_run_started_outside_the_windows_moves_itself_to_the_next_opening_and_
     operator: Operator, flow: str
 ) -> None:
     name = f"moves-{flow}"
-    opens = window(timedelta(seconds=45))
+    opens = window(timedelta(seconds=60))
     operator.deploy(name, windows=[opens])
     moved = operator.reaches(identity := operator.start(f"{flow}/{name}"), "Scheduled", "Failed")
     assert moved["state"]["message"] == f"outside its windows until {opens['start'][:16].replace('T', ' ')} UTC"
@@ -101,8 +101,16 @@ def test_a_run_started_outside_the_windows_moves_itself_to_the_next_opening_and_
     assert ended["state"]["timestamp"] > opens["start"]
 
 
+def test_an_opening_that_is_near_is_waited_for(operator: Operator) -> None:
+    opens = window(timedelta(seconds=20))
+    operator.deploy("near", windows=[opens])
+    ended = operator.reaches(operator.start("upgrade-cluster/near"), "Scheduled", "Failed")
+    assert LET_THROUGH in ended["state"]["message"]
+    assert ended["state"]["timestamp"] > opens["start"]
+
+
 def test_a_freeze_that_is_deployed_while_a_run_waits_holds_it_back(operator: Operator) -> None:
-    opens = window(timedelta(seconds=40))
+    opens = window(timedelta(seconds=60))
     operator.deploy("held", windows=[opens])
     operator.reaches(identity := operator.start("upgrade-cluster/held"), "Scheduled", "Failed")
     freeze = window(timedelta(0), timedelta(minutes=10))
