@@ -13,10 +13,8 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from deployments.wanted import MADE_BY
 from flows.alive import ALIVE, AT_REST
 
-#: Four signs of life are missing then.
-SILENT = timedelta(seconds=120)
-#: A container may have to fetch its image first.
-NEVER_BEGUN = timedelta(minutes=10)
+#: Long enough for a restart of the server, for clocks that differ, and for a container that fetches its image first.
+SILENT = NEVER_BEGUN = timedelta(minutes=10)
 _ENDS = frozenset(f"prefect.flow-run.{x}" for x in ("Completed", "Failed", "Cancelled", "Crashed", "Scheduled"))
 Answer = Literal["create", "update", "unchanged"]
 
@@ -28,7 +26,7 @@ def automations() -> tuple[AutomationCore, ...]:
         match={"prefect.resource.id": "prefect.flow-run.*"}, posture=Posture.Proactive, threshold=1, within=SILENT,
     )  # fmt: skip
     pending = EventTrigger(
-        after={"prefect.flow-run.Pending"}, expect={"prefect.flow-run.*"}, for_each={"prefect.resource.id"},
+        after={"prefect.flow-run.Pending"}, expect={"prefect.flow-run.*", ALIVE}, for_each={"prefect.resource.id"},
         match={"prefect.resource.id": "prefect.flow-run.*"},
         match_related={"prefect.resource.id": f"prefect.tag.{MADE_BY}", "prefect.resource.role": "tag"},
         posture=Posture.Proactive, threshold=1, within=NEVER_BEGUN,

@@ -25,13 +25,14 @@ def signs_of_life() -> Iterator[None]:
         yield
         return
     resource = {"prefect.resource.id": f"prefect.flow-run.{runtime.flow_run.id}"}
+    tags = [{"prefect.resource.id": f"prefect.tag.{x}", "prefect.resource.role": "tag"} for x in runtime.flow_run.tags]
     ended = threading.Event()
     last: Event | None = None
 
     def tell() -> None:
         nonlocal last
         while True:
-            last = emit_event(ALIVE, resource, follows=last)
+            last = emit_event(ALIVE, resource, related=tags)
             if ended.wait(EVERY_SECONDS):
                 return
 
@@ -43,4 +44,4 @@ def signs_of_life() -> Iterator[None]:
         ended.set()
         teller.join()
         # The server works on several events at a time: only what is said to follow is looked at afterwards.
-        emit_event(AT_REST, resource, follows=last)
+        emit_event(AT_REST, resource, related=tags, follows=last)

@@ -12,9 +12,10 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import Abort, ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Scheduled
+from pydantic import ValidationError
 
 from compass.clock import system_clock
-from compass.errors import Refused
+from compass.errors import InvalidInput, Refused
 from compass.window.lateness import Decision, lateness
 from compass.window.openings import Calendar
 from compass.window.room import Estimate, room
@@ -25,7 +26,7 @@ NEAR_SECONDS = 25.0
 
 
 def deployed_calendar(calendar: Calendar) -> Calendar:
-    """Return the calendar that the run's deployment has now, or the run's own where it is of none that has one.
+    """Return the calendar that the run's deployment has now, or the run's own where it is of none.
 
     A run keeps the parameters that it was made with while it waits, and a freeze may have been deployed since.
     """
@@ -33,10 +34,14 @@ def deployed_calendar(calendar: Calendar) -> Calendar:
         return calendar
     with get_client(sync_client=True) as client:
         try:
-            said = client.read_deployment(UUID(runtime.deployment.id)).parameters.get("calendar")
+            deployment = client.read_deployment(UUID(runtime.deployment.id))
         except ObjectNotFound:
-            said = None
-    return Calendar.model_validate(said) if said else calendar
+            return calendar
+    try:
+        return Calendar.model_validate(deployment.parameters.get("calendar") or {})
+    except ValidationError as error:
+        raise InvalidInput("read calendar of deployment", deployment.name, found=str(error.errors()[0]["msg"]),
+                           do="deploy the inventory again") from None  # fmt: skip
 
 
 def keep_to_windows(cluster: str, calendar: Calendar, ignore_window: str = "") -> str:

@@ -223,10 +223,12 @@ class ClusterUpgrade:
             try:
                 lines += apply.wait_rolled_out(self._in_time(), self.target, planned).lines
             except StepFailed as error:
-                if self.closes is None or system_clock().now() < self.closes:
-                    raise
-                expected = f"{error.expected or 'rolled out'} before its window ended at {iso(self.closes)}"
-                raise StepFailed(error.did, error.subject, found=error.found, expected=expected) from error
+                if self.job.choices.at_window_end == "rollback" and self.closes and system_clock().now() >= self.closes:
+                    expected = f"{error.expected or 'rolled out'} before its window ended at {iso(self.closes)}"
+                    raise StepFailed(
+                        error.did, error.subject, found=error.found, expected=expected, do=error.do
+                    ) from error
+                raise
 
     def _refuse_after_window(self) -> None:
         """Check that the window has not ended, where that ends the upgrade.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from compass.change.diff import comparable
@@ -89,9 +89,15 @@ def _timeless(owners: list[dict[str, Any]]) -> list[str]:
 
 
 def recreate(
-    client: ClusterClient, saved: dict[str, Any], owners: Set[str], renamed: Mapping[str, str]
-) -> tuple[dict[str, Any], str]:
-    """Create an object that is gone, as it was saved; return it, and what could not be as before.
+    client: ClusterClient,
+    saved: dict[str, Any],
+    owners: Set[str],
+    renamed: Mapping[str, str],
+    tell: Callable[[str], None],
+) -> str:
+    """Create an object that is gone, as it was saved; return what could not be as before.
+
+    ``tell`` hears the new uid as soon as there is one.
 
     Raises:
         StepFailed: the server refuses it.
@@ -105,8 +111,9 @@ def recreate(
         if other is None:
             raise
         created, note = client.create(other), "with other addresses: the old ones are taken"
+    tell(created["metadata"]["uid"])
     restore_owners(client, saved)
-    return created, note
+    return note
 
 
 def _with_other_addresses(manifest: dict[str, Any]) -> dict[str, Any] | None:

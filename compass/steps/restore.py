@@ -150,11 +150,8 @@ def restore(
     files, absent = selection.of(read_backup(place, target, folder))
     run = _run(place, target, folder)
     run.remove([x.ref for x in absent])
-    try:
-        run.put_back(_owners_first(folder, sorted(files, key=lambda x: apply_order(x.ref))))
-    finally:
-        if before and run.created:
-            note_created(before, run.created)
+    run.before = before
+    run.put_back(_owners_first(folder, sorted(files, key=lambda x: apply_order(x.ref))))
     run.wait_old_version()
     run.compare(files, absent)
     return Restored(lines=tuple(run.lines), not_as_before=tuple(run.failed.values()))
@@ -191,6 +188,7 @@ class _Run:
     folder: Path
     place: Workplace
     ours: frozenset[str]
+    before: Path | None = None
     created: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     failed: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
@@ -268,9 +266,14 @@ class _Run:
     def _create(self, entry: BackedUp, saved: dict[str, Any]) -> None:
         references = saved["metadata"].get("ownerReferences") or []
         owners = {x["uid"] for x in references if self._is_there(x, entry.namespace)}
-        created, note = recreate(self.client, saved, owners, self.renamed)
-        self.renamed[entry.uid] = created["metadata"]["uid"]
-        self.created.append(created["metadata"]["uid"])
+
+        def created(uid: str) -> None:
+            self.renamed[entry.uid] = uid
+            self.created.append(uid)
+            if self.before:
+                note_created(self.before, self.created)
+
+        note = recreate(self.client, saved, owners, self.renamed, created)
         self.lines.append(f"created {entry.ref} again{f', {note}' if note else ''}")
 
     def _is_there(self, reference: dict[str, Any], namespace: str) -> bool:

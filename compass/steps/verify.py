@@ -121,10 +121,14 @@ def _wrong_together(bundle: Bundle, found: Mapping[str, list[Assembled]]) -> Ite
         for name in image.names:
             first_archive, first = seen.setdefault(name.at(""), (archive, image))
             if first.config_digests != image.config_digests:
-                both = f"{first.config_digests[0]} in {first_archive}, {image.config_digests[0]} in {archive}"
+                both = f"{_identity(first)} in {first_archive}, {_identity(image)} in {archive}"
                 yield f"image {name}: two images of this name, {both}"
     declared = {x.name for x in bundle.definition.images}
     there = {str(name) for images in found.values() for image in images for name in image.names}
     if declared:
         yield from (f"image {x}: no such image, expected an image of this name" for x in sorted(declared - there))
         yield from (f"image {x}: bundle.yaml does not name it" for x in sorted(there - declared))
+
+
+def _identity(image: Assembled) -> str:
+    return image.config_digests[0] if image.config_digests else image.digest

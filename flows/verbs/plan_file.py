@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compass import __version__
@@ -75,6 +75,23 @@ def refuse_unplanned(place: Workplace, saved: SavedPlan, prepared: Prepared, ans
             )
             refuse_moved(saved, answer, is_interrupted=has_begun)
             refuse_other_values(saved, target.name, render(place, target), sealer)
+
+
+def digests_of(answers: Answers) -> dict[str, str]:
+    """Return the digest of each cluster's plan, by the cluster's name."""
+    return {target.name: str(x.digest) for target, x in answers if isinstance(x, Plan)}
+
+
+def refuse_another_plan(shown: Mapping[str, str], answers: Answers) -> None:
+    """Check that the plans are those that somebody agreed to before a wait.
+
+    Raises:
+        Refused: one is another.
+    """
+    now = digests_of(answers)
+    if moved := sorted(x for x in shown.keys() | now.keys() if shown.get(x) != now.get(x)):
+        raise Refused("change cluster", moved[0], found="another plan than was agreed to before the wait",
+                      do="look at the plan and give the command again; --yes agrees to any")  # fmt: skip
 
 
 def _leave(choices: Choices) -> dict[str, bool]:

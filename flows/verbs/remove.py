@@ -19,7 +19,7 @@ from flows.screen import Screen
 from flows.verbs.consent import confirm, stop_on_shared
 from flows.verbs.opening import keep_to_windows
 from flows.verbs.plan import show_plans
-from flows.verbs.plan_file import Answers
+from flows.verbs.plan_file import Answers, digests_of, refuse_another_plan
 from flows.verbs.values import values_by_file
 
 
@@ -31,12 +31,13 @@ def remove(place: Workplace, screen: Screen, opening: Opening, *, yes: bool, dry
     if opening.at_window_end != "finish-cluster":
         raise InvalidInput("read option", "--at-window-end", found=f"{opening.at_window_end} for remove",
                            expected="finish-cluster: a removal that has begun is ended")  # fmt: skip
-    has_agreed = False
+    shown: dict[str, str] | None = None
 
     def agree() -> None:
-        nonlocal has_agreed
-        _ask(screen, _look(place)[1], yes=yes)
-        has_agreed = True
+        nonlocal shown
+        answers = _look(place)[1]
+        shown = digests_of(answers)
+        _ask(screen, answers, yes=yes)
 
     if not dry_run:
         keep_to_windows(place, screen, opening, agree)
@@ -46,8 +47,10 @@ def remove(place: Workplace, screen: Screen, opening: Opening, *, yes: bool, dry
     if dry_run or not (acting or any(_was_cut_off(place, x, str(prepared.digest)) for x, _ in answers)):
         show_plans(screen, answers)
         return EXIT_DIFFERENT if acting else EXIT_DONE
-    if not has_agreed:
+    if shown is None:
         _ask(screen, answers, yes=yes)
+    elif not yes:
+        refuse_another_plan(shown, answers)
     with values_by_file(place) as job:
         return _run_removals(job, screen, [target for target, _ in plans], opening.ignore_window)
 

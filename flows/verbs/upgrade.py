@@ -6,7 +6,7 @@ from pathlib import Path
 
 from compass.change.plan import Plan
 from compass.change.saved import SavedPlan
-from compass.errors import EXIT_DONE, Refused, exit_status
+from compass.errors import EXIT_DONE, exit_status
 from compass.job import Job
 from compass.markdown import size_text
 from compass.report import ClusterReport, RunReport, run_name
@@ -20,7 +20,7 @@ from flows.screen import Screen
 from flows.verbs.consent import confirm, stop_on_shared
 from flows.verbs.opening import keep_to_room, keep_to_windows
 from flows.verbs.plan import planned, show_plans
-from flows.verbs.plan_file import Answers, read_plan, refuse_unplanned
+from flows.verbs.plan_file import Answers, digests_of, read_plan, refuse_another_plan, refuse_unplanned
 from flows.verbs.values import values_by_file
 
 
@@ -33,23 +33,23 @@ def upgrade(place: Workplace, screen: Screen, opening: Opening, *, yes: bool, sa
     agreed = None
     if saved is not None:
         agreed, place.job = read_plan(place.job, saved)
-    shown: dict[str, str] = {}
+    shown: dict[str, str] | None = None
 
     def agree() -> None:
+        nonlocal shown
         prepared, answers, push = _look(place, screen, agreed)
-        shown.update(_digests(answers))
+        shown = digests_of(answers)
         _ask(screen, prepared, answers, push, yes=yes)
 
     ignored = keep_to_windows(place, screen, opening, agree)
     prepared, answers, push = _look(place, screen, agreed)
     if not ignored:
         keep_to_room(place, prepared, answers)
-    digests = _digests(answers)
-    if not shown:
+    if shown is None:
         _ask(screen, prepared, answers, push, yes=yes)
-    elif not yes and digests != shown:
-        raise Refused("upgrade", f"{len(answers)} clusters", found="another plan than was agreed to before the wait",
-                      do="look at the plan and give the command again; --yes agrees to any")  # fmt: skip
+    elif not yes:
+        refuse_another_plan(shown, answers)
+    digests = digests_of(answers)
     name = run_name(place.clock.now())
     with values_by_file(place) as job:
         status, problem = _run_site(job, screen, digests, name, ignored)
@@ -76,10 +76,6 @@ def _look(place: Workplace, screen: Screen, agreed: SavedPlan | None) -> tuple[P
 def _ask(screen: Screen, prepared: Prepared, answers: Answers, push: ToPush, *, yes: bool) -> None:
     if any(isinstance(x, Plan) and x.acting for _, x in answers) or push.absent:
         confirm(screen, f"upgrade {len(answers)} clusters to {prepared.name} {prepared.version}", yes=yes)
-
-
-def _digests(answers: Answers) -> dict[str, str]:
-    return {target.name: str(x.digest) for target, x in answers if isinstance(x, Plan)}
 
 
 def _run_site(job: Job, screen: Screen, digests: dict[str, str], name: str, ignored: str) -> tuple[int, str]:

@@ -23,6 +23,8 @@ from rehearsal.pods import Behaviour
 from rehearsal.site import SimulatedSite
 from tests.flows.running import site_registry, wait_settled
 from tests.material.bundles import legacy_bundle
+from tests.servers.assets import ensure_command
+from tests.servers.need import need
 from tests.servers.postgres import postgres
 from tests.servers.prefect import BIN, asked, environ_of, prefect_server
 from tests.servers.process import wait_until
@@ -95,11 +97,11 @@ class Fleet:
             self.simulated.clusters[self.objects[name]].behaviour = Behaviour(start_seconds=seconds)
 
     def hurry_automations(self, seconds: int) -> None:
-        """Let the automation that ends runs which never began wait only so long; the next ``deploy`` undoes it."""
-        (item,) = [x for x in asked(f"{self.api}/automations/filter") if x["name"].endswith("never began")]
-        body = {x: item[x] for x in ("name", "description", "enabled", "trigger", "actions")}
-        body["trigger"]["within"] = seconds
-        httpx.put(f"{self.api}/automations/{item['id']}", json=body, timeout=60).raise_for_status()
+        """Let the automations that end dead runs wait only so long; the next ``deploy`` undoes it."""
+        for item in asked(f"{self.api}/automations/filter"):
+            body = {x: item[x] for x in ("name", "description", "enabled", "trigger", "actions")}
+            body["trigger"]["within"] = seconds
+            httpx.put(f"{self.api}/automations/{item['id']}", json=body, timeout=60).raise_for_status()
 
     def runs(self, *names: str) -> list[Answer]:
         """Return the upgrades of some clusters, or of all, that were ever meant to start by now."""
@@ -149,6 +151,7 @@ class Fleet:
 def fleet_of(simulated: int, real: Site, folder: Path) -> Iterator[Fleet]:
     """Bring up so many simulated user clusters beside a real site, and a Prefect server with one work pool."""
     users = [f"user-{number}" for number in range(1, simulated + 1)]
+    need(lambda: ensure_command("postgres")["postgres"])
     with (
         SimulatedSite(folder / "simulated", users) as site,
         postgres(folder) as database,

@@ -338,7 +338,7 @@ def test_the_automations_that_end_dead_runs_are_kept_once_and_stay_off_when_swit
     operator.write(operator.cluster("one"))
     operator.deploy()
     kept = {x["name"].partition(": ")[2]: x for x in automations(operator)}
-    wanted = {"end runs without a sign of life": 120, "end runs that never began": 600}
+    wanted = {"end runs without a sign of life": 600, "end runs that never began": 600}
     assert {name: x["trigger"]["within"] for name, x in kept.items()} == wanted
     for item in kept.values():
         changed = {**item, "description": "x", "enabled": False, "trigger": {**item["trigger"], "within": 300}}

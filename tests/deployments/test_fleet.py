@@ -61,7 +61,7 @@ class Workers:
 
 
 def step_by_hand_and_by_schedule(fleet: Fleet, parts: dict[str, list[str]]) -> None:
-    opens = window(75 + 6 * CLUSTERS)
+    opens = window(100 + 6 * CLUSTERS)
     fleet.deploy(parts["moved"], windows=[opens])
     for name in parts["moved"]:
         fleet.start(name)
@@ -72,7 +72,7 @@ def step_by_hand_and_by_schedule(fleet: Fleet, parts: dict[str, list[str]]) -> N
         runs = fleet.runs(*parts["moved"])
         return len(runs) == len(parts["moved"]) and all(x["state_name"] == "Scheduled" and x["run_count"] for x in runs)
 
-    wait_until("the early ones to be moved", moved, 75 + 6 * CLUSTERS, 0.5)
+    wait_until("the early ones to be moved", moved, 100 + 6 * CLUSTERS, 0.5)
     for run in fleet.runs(*parts["moved"]):
         assert run["next_scheduled_start_time"].startswith(opens["start"]), run["state"]
         assert "outside its windows until" in run["state"]["message"]
@@ -92,7 +92,7 @@ def step_by_hand_and_by_schedule(fleet: Fleet, parts: dict[str, list[str]]) -> N
 
 def step_all_workers_down_over_two_windows(fleet: Fleet, workers: Workers, names: list[str]) -> list[Server]:
     short = timedelta(seconds=12)
-    windows = [window(20, short), window(40, short), window(85 + CLUSTERS)]
+    windows = [window(30, short), window(50, short), window(95 + CLUSTERS)]
     fleet.deploy(names, windows=windows, atOpening=["upgrade"])
     assert datetime.now(UTC).isoformat() < windows[0]["start"], "the first window is not missed"
     wait_until("two windows to pass", lambda: datetime.now(UTC).isoformat() > windows[1]["end"], 120)
@@ -114,7 +114,7 @@ def completed(fleet: Fleet, name: str) -> list[Answer]:
 
 def step_workers_that_die(fleet: Fleet, workers: Workers, up: list[Server], names: list[str]) -> None:
     fleet.deploy(names)
-    fleet.hurry_automations(90)
+    fleet.hurry_automations(100)
     fleet.let_pods_take(30, names)
     fleet.start_together(names)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers.assets import Missing, ensure_command
+from tests.servers.assets import ensure_command
 from tests.servers.process import Server, listening, with_free_ports
 
 USER = "prefect"
@@ -21,6 +21,7 @@ def postgres(folder: Path) -> Iterator[str]:
 
     Raises:
         Missing: there is no PostgreSQL here, and it cannot be unpacked.
+        OSError: it does not start.
     """
     assets = ensure_command("postgres")
     environ = {**os.environ, **assets.env, "LC_ALL": "C"}
@@ -29,7 +30,7 @@ def postgres(folder: Path) -> Iterator[str]:
     words = ["-D", str(folder / "data"), "-U", USER, "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
     done = subprocess.run([*_as_nobody(), assets["initdb"], *words], env=environ, capture_output=True, check=False)
     if done.returncode:
-        raise Missing(f"initdb: {done.stderr.decode(errors='replace')[-400:]}")
+        raise OSError(f"initdb: {done.stderr.decode(errors='replace')[-400:]}")
 
     def start(port: int) -> tuple[Server, int]:
         settings = (f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off")
