@@ -21,16 +21,18 @@ Answer = Literal["create", "update", "unchanged"]
 
 def automations() -> tuple[AutomationCore, ...]:
     """Return them as they shall be."""
+    ours = {
+        "for_each": {"prefect.resource.id"}, "match": {"prefect.resource.id": "prefect.flow-run.*"},
+        "match_related": {"prefect.resource.id": f"prefect.tag.{MADE_BY}", "prefect.resource.role": "tag"},
+        "posture": Posture.Proactive, "threshold": 1,
+    }  # fmt: skip
+    # One that died before its first sign of life came through has only begun.
     silent = EventTrigger(
-        after={ALIVE}, expect={ALIVE, AT_REST, *_ENDS}, for_each={"prefect.resource.id"},
-        match={"prefect.resource.id": "prefect.flow-run.*"}, posture=Posture.Proactive, threshold=1, within=SILENT,
-    )  # fmt: skip
+        after={ALIVE, "prefect.flow-run.Running"}, expect={ALIVE, AT_REST, *_ENDS}, within=SILENT, **ours
+    )
     pending = EventTrigger(
-        after={"prefect.flow-run.Pending"}, expect={"prefect.flow-run.*", ALIVE}, for_each={"prefect.resource.id"},
-        match={"prefect.resource.id": "prefect.flow-run.*"},
-        match_related={"prefect.resource.id": f"prefect.tag.{MADE_BY}", "prefect.resource.role": "tag"},
-        posture=Posture.Proactive, threshold=1, within=NEVER_BEGUN,
-    )  # fmt: skip
+        after={"prefect.flow-run.Pending"}, expect={"prefect.flow-run.*", ALIVE}, within=NEVER_BEGUN, **ours
+    )
     return (
         _crashing("end runs without a sign of life", f"no sign of life for {SILENT.seconds} s", silent),
         _crashing(
