@@ -287,7 +287,13 @@ def test_a_run_may_be_killed_again_and_again(
         digest = batch.put(noise(40 << 20, "again"))
     for _ in range(4):
         with pytest.raises(Killed):
-            run(resumable, layout, digest, sessions(), told=until(resumable.traffic.received_bytes + (9 << 20), resumable))
+            run(
+                resumable,
+                layout,
+                digest,
+                sessions(),
+                told=until(resumable.traffic.received_bytes + (9 << 20), resumable),
+            )
     run(resumable, layout, digest, sessions())
     assert resumable.traffic.received_bytes == layout.size(digest)
 
