@@ -15,7 +15,17 @@ from flows.alive import ALIVE, AT_REST
 
 #: Long enough for a restart of the server, for clocks that differ, and for a container that fetches its image first.
 SILENT = NEVER_BEGUN = timedelta(minutes=10)
-_ENDS = frozenset(f"prefect.flow-run.{x}" for x in ("Completed", "Failed", "Cancelled", "Crashed", "Scheduled"))
+_STATE = "prefect.flow-run."
+#: Where a run needs no process: it has ended, or waits for a worker to take it.
+_ENDS = frozenset(
+    _STATE + x
+    for x in (
+        "Completed", "Failed", "Cancelled", "Crashed", "Scheduled", "Late", "AwaitingRetry", "AwaitingConcurrencySlot",
+    )
+)  # fmt: skip
+#: What a worker says of a run, one after the other, until the run speaks for itself.
+_GIVEN = frozenset(_STATE + x for x in ("Pending", "Submitting", "InfrastructurePending"))
+_BEGUN = frozenset({ALIVE, AT_REST, f"{_STATE}Running"})
 Answer = Literal["create", "update", "unchanged"]
 
 
@@ -27,12 +37,8 @@ def automations() -> tuple[AutomationCore, ...]:
         "posture": Posture.Proactive, "threshold": 1,
     }  # fmt: skip
     # One that died before its first sign of life came through has only begun.
-    silent = EventTrigger(
-        after={ALIVE, "prefect.flow-run.Running"}, expect={ALIVE, AT_REST, *_ENDS}, within=SILENT, **ours
-    )
-    pending = EventTrigger(
-        after={"prefect.flow-run.Pending"}, expect={"prefect.flow-run.*", ALIVE}, within=NEVER_BEGUN, **ours
-    )
+    silent = EventTrigger(after={ALIVE, f"{_STATE}Running"}, expect={ALIVE, AT_REST, *_ENDS}, within=SILENT, **ours)
+    pending = EventTrigger(after=_GIVEN, expect=_BEGUN | _ENDS, within=NEVER_BEGUN, **ours)
     return (
         _crashing("end runs without a sign of life", f"no sign of life for {SILENT.seconds} s", silent),
         _crashing(

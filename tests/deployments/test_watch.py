@@ -19,6 +19,7 @@ from tests.servers.process import wait_until
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect-watch")]
 WITHIN_SECONDS = 10
+TYPES = {"Submitting": "PENDING", "InfrastructurePending": "PENDING"}
 
 
 class Watched:
@@ -42,7 +43,7 @@ class Watched:
         """Make a run that goes through these states, and return its id."""
         made = asked(f"{self.api}/deployments/{self._deployments[of]}/create_flow_run")
         for state in states:
-            body: dict[str, Any] = {"type": state.upper(), "name": state}
+            body: dict[str, Any] = {"type": TYPES.get(state, state.upper()), "name": state}
             if state == "Scheduled":
                 body["state_details"] = {"scheduled_time": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
             asked(f"{self.api}/flow_runs/{made['id']}/set_state", state=body, force=True)
@@ -61,10 +62,16 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 
 def test_runs_that_died_are_ended_and_those_that_moved_themselves_or_ended_are_not(watched: Watched) -> None:
-    dead = [watched.run("Pending"), watched.run("Pending", "Running")]
+    dead = [
+        watched.run("Pending"),
+        watched.run("Pending", "Submitting"),
+        watched.run("Pending", "InfrastructurePending"),
+        watched.run("Pending", "Submitting", "Running"),
+    ]
     others = {
+        watched.run("Pending", "Submitting", "Scheduled"): "Scheduled",
         watched.run("Pending", "Running", "Scheduled"): "Scheduled",
-        watched.run("Pending", "Running", "Completed"): "Completed",
+        watched.run("Pending", "Submitting", "Running", "Completed"): "Completed",
         watched.run("Pending", "Running", of="other"): "Running",
     }
     wait_until("the dead to be ended", lambda: {watched.state(x) for x in dead} == {"Crashed"}, 60, 0.5)
