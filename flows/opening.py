@@ -14,7 +14,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Scheduled
 from pydantic import ValidationError
 
-from compass.clock import system_clock
+from compass.clock import Clock, system_clock
 from compass.errors import InvalidInput, Refused
 from compass.window.lateness import Decision, lateness
 from compass.window.openings import Calendar
@@ -67,10 +67,7 @@ def keep_to_windows(cluster: str, calendar: Calendar, ignore_window: str = "") -
         log.info("%s: %s", cluster, decision.reason)
         if decision.action == "run":
             return ""
-        left = (decision.until - now).total_seconds() if decision.until else NEAR_SECONDS
-        if left >= NEAR_SECONDS:
-            _give_up(decision, cluster)
-        clock.sleep(max(left, 0.01))
+        _stay_or_leave(decision, clock, cluster)
 
 
 def keep_to_room(cluster: str, calendar: Calendar, needed: Estimate | None) -> None:
@@ -81,13 +78,22 @@ def keep_to_room(cluster: str, calendar: Calendar, needed: Estimate | None) -> N
     """
     if needed is None:
         return
-    now = system_clock().now()
-    decision = room(_meant_for(now), now, calendar, needed)
-    if decision.action == "run":
-        get_run_logger().info("%s: %s", cluster, decision.reason)
-        return
-    get_run_logger().info("%s: %s", cluster, decision.reason)
-    _give_up(decision, cluster)
+    log, clock = get_run_logger(), system_clock()
+    while True:
+        now = clock.now()
+        decision = room(_meant_for(now), now, calendar, needed)
+        log.info("%s: %s", cluster, decision.reason)
+        if decision.action == "run":
+            return
+        _stay_or_leave(decision, clock, cluster)
+
+
+def _stay_or_leave(decision: Decision, clock: Clock, cluster: str) -> None:
+    """Wait for an opening that is near; end the run for one that is not, or for none."""
+    left = (decision.until - clock.now()).total_seconds() if decision.until else NEAR_SECONDS
+    if left >= NEAR_SECONDS:
+        _give_up(decision, cluster)
+    clock.sleep(max(left, 0.01))
 
 
 def _give_up(decision: Decision, cluster: str) -> NoReturn:

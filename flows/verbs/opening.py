@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
 from compass.change.plan import Plan
 from compass.errors import Refused
@@ -46,35 +45,44 @@ def keep_to_windows(place: Workplace, screen: Screen, opening: Opening, agree: C
         if not has_agreed:
             agree()
             has_agreed = True
-        _wait(place, screen, decision.reason, decision.until)
+        wait_for(place, screen, decision)
 
 
-def keep_to_room(place: Workplace, prepared: Prepared, answers: Answers) -> None:
-    """Check that each cluster's upgrade can end before the window does, as far as that is known.
+def longer_window(place: Workplace, opening: Opening, prepared: Prepared, answers: Answers) -> Decision | None:
+    """Return which window to wait for where a cluster's upgrade cannot end before this one does, as far as is known.
+
+    ``None`` when all can.
 
     Raises:
-        Refused: one cannot.
+        Refused: one cannot, and nobody asked to wait, or no window is long enough.
     """
     if not place.job.calendar.is_bounded:
-        return
+        return None
     for target, plan in answers:
         needed = expected(place, target, prepared.digest) if isinstance(plan, Plan) and plan.acting else None
         if needed is None:
             continue
         now = place.clock.now()
         decision = room(now, now, place.job.calendar, needed)
-        if decision.action != "run":
+        if decision.action == "run":
+            continue
+        if decision.until is None or not opening.wait:
+            wait = "pass --wait, or " if decision.until else ""
             raise Refused("begin upgrade of", target.name, found=decision.reason,
-                          do="give the command again then, or pass --ignore-window with a reason")  # fmt: skip
+                          do=f"{wait}pass --ignore-window with a reason")  # fmt: skip
+        return decision
+    return None
+
+
+def wait_for(place: Workplace, screen: Screen, decision: Decision) -> None:
+    """Wait until a decision's opening, with a countdown."""
+    if decision.until is not None:
+        screen.tell(f"{decision.reason}: waiting for that; Ctrl-C leaves, and nothing is changed until then")
+        while (left := (decision.until - place.clock.now()).total_seconds()) > 0:
+            screen.countdown("the window opens", left)
+            place.clock.sleep(min(_TICK_SECONDS, left))
 
 
 def _not_now(decision: Decision) -> Refused:
     wait = "pass --wait, or " if decision.until else ""
     return Refused("change clusters now", found=decision.reason, do=f"{wait}pass --ignore-window with a reason")
-
-
-def _wait(place: Workplace, screen: Screen, reason: str, until: datetime) -> None:
-    screen.tell(f"{reason}: waiting for that; Ctrl-C leaves, and nothing is changed until then")
-    while (left := (until - place.clock.now()).total_seconds()) > 0:
-        screen.countdown("the window opens", left)
-        place.clock.sleep(min(_TICK_SECONDS, left))

@@ -18,7 +18,7 @@ from flows import engine
 from flows.options import Opening
 from flows.screen import Screen
 from flows.verbs.consent import confirm, stop_on_shared
-from flows.verbs.opening import keep_to_room, keep_to_windows
+from flows.verbs.opening import keep_to_windows, longer_window, wait_for
 from flows.verbs.plan import planned, show_plans
 from flows.verbs.plan_file import Answers, digests_of, read_plan, refuse_another_plan, refuse_unplanned
 from flows.verbs.values import values_by_file
@@ -35,20 +35,26 @@ def upgrade(place: Workplace, screen: Screen, opening: Opening, *, yes: bool, sa
         agreed, place.job = read_plan(place.job, saved)
     shown: dict[str, str] | None = None
 
-    def agree() -> None:
+    def agree_to(prepared: Prepared, answers: Answers, push: ToPush) -> None:
         nonlocal shown
-        prepared, answers, push = _look(place, screen, agreed)
         shown = digests_of(answers)
         _ask(screen, prepared, answers, push, yes=yes)
 
-    ignored = keep_to_windows(place, screen, opening, agree)
-    prepared, answers, push = _look(place, screen, agreed)
-    if not ignored:
-        keep_to_room(place, prepared, answers)
-    if shown is None:
-        _ask(screen, prepared, answers, push, yes=yes)
-    elif not yes:
-        refuse_another_plan(shown, answers)
+    def agree() -> None:
+        if shown is None:
+            agree_to(*_look(place, screen, agreed))
+
+    while True:
+        ignored = keep_to_windows(place, screen, opening, agree)
+        prepared, answers, push = _look(place, screen, agreed)
+        longer = None if ignored else longer_window(place, opening, prepared, answers)
+        if shown is None:
+            agree_to(prepared, answers, push)
+        elif not yes:
+            refuse_another_plan(shown, answers)
+        if longer is None:
+            break
+        wait_for(place, screen, longer)
     digests = digests_of(answers)
     name = run_name(place.clock.now())
     with values_by_file(place) as job:

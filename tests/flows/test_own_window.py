@@ -127,7 +127,7 @@ def test_what_is_wrong_shows_before_the_wait(operator: Operator) -> None:
     assert wrong.status == 2, wrong.err
 
 
-def test_what_takes_longer_than_what_is_left_is_not_begun(operator: Operator) -> None:
+def test_what_takes_longer_than_what_is_left_is_not_begun_or_waits_for_a_longer_window(operator: Operator) -> None:
     operator.write()
     assert operator.upgrade().status == 0
     cluster = operator.site.clusters["user-1"]
@@ -145,6 +145,11 @@ def test_what_takes_longer_than_what_is_left_is_not_begun(operator: Operator) ->
     done = operator.upgrade("--force-conflicts")
     assert done.status == 4, done.err
     assert "and it takes about 2 h 24 min by what this bundle took here" in done.error
+    operator.write(window(-10, 40), opens := window(35, 3 * 3600))
+    done = operator.upgrade("--force-conflicts", "--wait")
+    assert done.status == 0, done.err
+    assert "and it takes about 2 h 24 min" in done.err
+    assert datetime.now(UTC).replace(tzinfo=None) > datetime.fromisoformat(opens["start"])
 
 
 def cluster_api(operator: Operator) -> Any:
