@@ -62,7 +62,8 @@ def merged(
     What is declared stays as it is written.
 
     Raises:
-        InvalidInput: a cluster that was found would be called as another one is.
+        InvalidInput: a cluster that was found would be called as another one is, or is to start at openings and has no
+            window.
     """
     origins: dict[str, Origin] = {x.name: "declared" for _, x in inventory.each()}
     sites = []
@@ -79,13 +80,17 @@ def merged(
             origins[cluster.name] = "found"
             added.append(cluster)
         sites.append(site.model_copy(update={"clusters": (*site.clusters, *added)}))
-    return inventory.model_copy(update={"sites": tuple(sites)}), origins
+    whole = inventory.model_copy(update={"sites": tuple(sites)})
+    if problem := whole.opening_without_window():
+        raise InvalidInput("read", where, found=problem, do="give its site a window, or declare the cluster")
+    return whole, origins
 
 
 def _key(cluster: InventoryCluster) -> tuple[str, str]:
-    """Return what tells the clusters of one site apart, whatever they are called in the inventory."""
+    """Return what tells the clusters of one site apart, whatever they are called in the inventory.
+
+    One that is declared with a kubeconfig still has its Cluster object: of the name in ``object``, else its own.
+    """
     if cluster.cluster_api:
         return "clusterAPI", cluster.cluster_api
-    if cluster.kubeconfig:
-        return "kubeconfig", f"{cluster.kubeconfig} {cluster.context or ''}"
     return "object", cluster.object or cluster.name

@@ -170,13 +170,17 @@ class Inventory(Timed):
 
     @model_validator(mode="after")
     def _what_starts_in_windows_has_some(self) -> Inventory:
+        if problem := self.opening_without_window():
+            raise ValueError(problem)
+        return self
+
+    def opening_without_window(self) -> str:
+        """Return which cluster is to start at an opening and has no window; empty when all have one."""
         for site, cluster in self.each():
             verbs = self.at_opening_of(site, cluster)
             if verbs and not self.calendar(site, cluster).windows:
-                raise ValueError(
-                    f"cluster {cluster.name!r}: {verbs[0]} is to start at an opening, but it has no window"
-                )
-        return self
+                return f"cluster {cluster.name!r}: {verbs[0]} is to start at an opening, but it has no window"
+        return ""
 
     def each(self) -> Iterator[tuple[InventorySite, InventoryCluster]]:
         """Yield every cluster with its site, in the order of the file."""

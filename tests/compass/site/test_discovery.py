@@ -70,3 +70,20 @@ def test_a_site_without_clusters_must_discover_some() -> None:
     assert inventory().sites[0].clusters == ()
     with pytest.raises(ValueError, match="expected one at least, or discover"):
         inventory(discover=())
+
+
+def test_a_cluster_declared_with_a_kubeconfig_is_the_one_of_its_object() -> None:
+    direct = {"role": "user", "kubeconfig": "/srv/user.kubeconfig"}
+    written = inventory({"name": "user-1", **direct}, {"name": "mine", "object": "user-2", **direct})
+    whole, origins = merged(written, {"here": from_objects(written.sites[0], OBJECTS, "f")}, "f")
+    assert origins == {"user-1": "declared and found", "mine": "declared and found", "here-main": "found"}
+    assert len(list(whole.each())) == 3
+
+
+def test_a_found_cluster_that_is_to_start_at_openings_needs_a_window() -> None:
+    written = inventory()
+    written = written.model_copy(update={"sites": (written.sites[0].model_copy(update={"at_opening": ("upgrade",)}),)})
+    with pytest.raises(
+        InvalidInput, match="cluster 'here-main': upgrade is to start at an opening, but it has no window"
+    ):
+        merged(written, {"here": from_objects(written.sites[0], OBJECTS, "f")}, "f")
