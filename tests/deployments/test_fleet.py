@@ -114,7 +114,7 @@ def completed(fleet: Fleet, name: str) -> list[Answer]:
 
 def step_workers_that_die(fleet: Fleet, workers: Workers, up: list[Server], names: list[str]) -> None:
     fleet.deploy(names)
-    fleet.hurry_automations(100)
+    fleet.hurry_automations(75)
     fleet.let_pods_take(30, names)
     fleet.start_together(names)
 
