@@ -62,14 +62,14 @@ class RunReport(Document):
     clusters: tuple[ClusterReport, ...] = ()
 
 
-def upgrade_report(
-    prepared: Prepared, started: datetime, finished: datetime, clusters: Sequence[ClusterReport],
+def report_of(
+    verb: str, prepared: Prepared, started: datetime, finished: datetime, clusters: Sequence[ClusterReport],
     images: Sequence[ImageResult] = (), *, failed: bool,
 ) -> RunReport:  # fmt: skip
-    """Return the report of an upgrade of one cluster or several."""
+    """Return the report of what a verb did to one cluster or several."""
     changed = any(x.bytes_sent for x in images) or any(x.state == "upgraded" for x in clusters)
     return RunReport(
-        verb="upgrade", bundle=prepared.name, version=prepared.version, digest=prepared.digest, by=who(),
+        verb=verb, bundle=prepared.name, version=prepared.version, digest=prepared.digest, by=who(),
         started=iso(started), finished=iso(finished), state="failed" if failed else "done" if changed else "unchanged",
         images=tuple(images), clusters=tuple(clusters),
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from prefect import flow
 
@@ -22,7 +23,7 @@ from compass.window.openings import Calendar
 from flows.alive import signs_of_life
 from flows.engine import FLOW_SETTINGS, as_known, best_effort
 from flows.opening import deployed_calendar, keep_to_windows
-from flows.upgrade import only, roll_back
+from flows.upgrade import only, reported, roll_back
 from tasks import apply, backup, plan, record, sites
 from tasks import bundle as bundles
 
@@ -37,6 +38,7 @@ def remove_components(
     choices: Choices = Choices(),
     calendar: Calendar = Calendar(),
     ignore_window: str = "",
+    name: str = "",
 ) -> ClusterReport:
     """Remove what the bundle names, only after a verified backup, and wait until it is gone.
 
@@ -47,6 +49,7 @@ def remove_components(
         choices: how to go about it.
         calendar: when it may be changed; a run outside of it moves itself to the next opening.
         ignore_window: why that does not count this time; the reason is in the report.
+        name: what the run and its report are called; empty: by the time.
 
     Raises:
         CompassError: the first thing that went wrong; the report of the cluster is published before.
@@ -56,7 +59,9 @@ def remove_components(
         ignored = keep_to_windows(cluster, calendar, ignore_window)
         job = Job(bundle=bundle, where=where.model_copy(update={"clusters": (cluster,)}), choices=choices)
         prepared = bundles.prepare(job)
-        return remove_from(job, only(sites.find_targets(job)), prepared, warnings=(ignored,) if ignored else ())
+        target, run = only(sites.find_targets(job)), name or run_name(system_clock().now(), "remove")
+        change = partial(remove_from, job, target, prepared, run, (ignored,) if ignored else ())
+        return reported(job, prepared, run, change, "remove")
 
 
 def remove_from(

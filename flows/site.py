@@ -14,7 +14,7 @@ from compass.change.plan import Plan
 from compass.clock import iso, system_clock
 from compass.errors import Aftermath, CompassError, InvalidInput, Refused, StepFailed, exit_status
 from compass.job import Choices, Job, Where
-from compass.report import ClusterReport, RunReport, run_name, upgrade_report
+from compass.report import ClusterReport, RunReport, report_of, run_name
 from compass.steps.clusters import shared_error
 from compass.steps.images import LoadResult
 from compass.steps.preflight import Findings
@@ -205,7 +205,7 @@ class _SiteRun:
     def _report(self, loaded: LoadResult) -> RunReport:
         clusters = tuple(self.reports.get(x.name) or _not_started(x) for x in self.targets)
         failed, now = bool(self.errors), self.clock.now()
-        return upgrade_report(self.prepared, self.started, now, clusters, loaded.images, failed=failed)
+        return report_of("upgrade", self.prepared, self.started, now, clusters, loaded.images, failed=failed)
 
 
 def joined(before: ClusterReport, removal: ClusterReport, planned: Plan) -> ClusterReport:

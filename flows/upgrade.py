@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from compass.cluster.lock import ClusterLock
 from compass.cluster.record import Record
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed
 from compass.job import Choices, Job, Where
-from compass.report import ClusterReport, Journal, RunReport, StepState, upgrade_report
+from compass.report import ClusterReport, Journal, RunReport, StepState, report_of
 from compass.steps.failure import after_failure
 from compass.steps.lock import is_ours, locked
 from compass.steps.prepare import Prepared
@@ -64,7 +64,7 @@ def upgrade_cluster(
             keep_to_windows(cluster, calendar)  # making ready takes its time, too
         upgrade = ClusterUpgrade(job, target, prepared, closes=closing(calendar, ignored))
         upgrade.journal.warnings += [ignored] if ignored else []
-        return reported(upgrade)
+        return reported(job, prepared, upgrade.journal.run, upgrade.run)
 
 
 def closing(calendar: Calendar, ignored: str = "") -> datetime | None:
@@ -76,19 +76,20 @@ def closing(calendar: Calendar, ignored: str = "") -> datetime | None:
     return opening.end if opening else now
 
 
-def reported(upgrade: ClusterUpgrade) -> ClusterReport:
-    """Upgrade one cluster and leave a report of it on this machine, as a run over a site does."""
+def reported(
+    job: Job, prepared: Prepared, name: str, change: Callable[[], ClusterReport], verb: str = "upgrade"
+) -> ClusterReport:
+    """Change one cluster and leave a report of it on this machine, as a run over a site does."""
     started, report = system_clock().now(), None
     try:
-        report = upgrade.run()
+        report = change()
     except CompassError as error:
         report = error.report
         raise
     finally:
         if isinstance(report, ClusterReport):
             ended_at, failed = system_clock().now(), bool(report.exit_status)
-            whole = upgrade_report(upgrade.prepared, started, ended_at, [report], failed=failed)
-            keep_report(upgrade.job, upgrade.journal.run, whole)
+            keep_report(job, name, report_of(verb, prepared, started, ended_at, [report], failed=failed))
     return report
 
 

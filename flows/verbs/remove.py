@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from compass.change.plan import Plan
 from compass.errors import EXIT_DIFFERENT, EXIT_DONE, InvalidInput, exit_status
 from compass.job import Job
+from compass.report import run_name
 from compass.steps.clusters import ask_each
 from compass.steps.plan import make_removal_plan
 from compass.steps.prepare import Prepared, prepare
@@ -52,7 +54,13 @@ def remove(place: Workplace, screen: Screen, opening: Opening, *, yes: bool, dry
     elif not yes:
         refuse_another_plan(shown, answers)
     with values_by_file(place) as job:
-        return _run_removals(job, screen, [target for target, _ in plans], opening.ignore_window)
+        targets = [target for target, _ in plans]
+        names = {x.name: run_name(place.clock.now(), "remove") for x in targets}
+        status = _run_removals(job, screen, names, opening.ignore_window)
+    for name in names.values():
+        if (path := Path(place.state.reports) / f"{name}.json").exists():
+            screen.tell(f"report: {path}")
+    return status
 
 
 def _look(place: Workplace) -> tuple[Prepared, Answers]:
@@ -81,7 +89,7 @@ def _was_cut_off(place: Workplace, target: Target, digest: str) -> bool:
     return last is not None and (last.digest, last.state, last.step) == (digest, "running", "remove")
 
 
-def _run_removals(job: Job, screen: Screen, targets: Sequence[Target], ignore_window: str) -> int:
+def _run_removals(job: Job, screen: Screen, names: Mapping[str, str], ignore_window: str) -> int:
     engine.set_up()
     screen.tell("starting Prefect (some seconds)")
     from flows.remove import remove_components
@@ -91,12 +99,14 @@ def _run_removals(job: Job, screen: Screen, targets: Sequence[Target], ignore_wi
     status = EXIT_DONE
     with screen.progress() as make, engine.on_this_machine(), engine.stops_on_signal(screen.tell) as stopped:
         watch(make)
-        for target in targets:
+        for cluster, name in names.items():
             try:
-                report = remove_components(job.bundle, target.name, job.where, job.choices, job.calendar, ignore_window)
+                report = remove_components(
+                    job.bundle, cluster, job.where, job.choices, job.calendar, ignore_window, name
+                )
                 reports.append(report.model_dump(mode="json"))
             except Exception as error:  # noqa: BLE001  (whatever it was, it ends in one line)
-                known = engine.as_known(error, f"cluster {target.name}")
+                known = engine.as_known(error, f"cluster {cluster}")
                 screen.fail(str(known))
                 status = stopped() or exit_status(known)
         watch(None)
@@ -106,6 +116,8 @@ def _run_removals(job: Job, screen: Screen, targets: Sequence[Target], ignore_wi
 
 def _show_removed(screen: Screen, reports: Sequence[dict[str, Any]]) -> None:
     for report in reports:
+        for warning in report["warnings"]:
+            screen.tell(f"warning: cluster {report['cluster']}: {warning}", "yellow")
         for step in report["steps"]:
             for line in step["lines"]:
                 screen.say(line)

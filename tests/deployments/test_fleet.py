@@ -140,6 +140,15 @@ def step_workers_that_die(fleet: Fleet, workers: Workers, up: list[Server], name
         assert runs[-1]["state_type"] == "COMPLETED", [x["state"] for x in runs]
 
 
+def stop_idle(worker: Server) -> None:
+    """Stop a worker that has no run under way; Prefect's does not always come to its end, and is killed then."""
+    worker.signal(signal.SIGINT)
+    try:
+        wait_until("a worker to stop", lambda: not worker.running, 30)
+    except TimeoutError:
+        machine_dies(worker)
+
+
 def machine_dies(worker: Server) -> None:
     """End a worker with all that it has started, as when its machine loses power."""
     for pid in [worker.pid, *descendants(worker.pid)]:

@@ -203,6 +203,10 @@ def step_remove_alone_deletes_only_what_is_named_and_only_after_a_backup(job: Jo
     assert before - after == {"old-gateway"}
     newest = max((job.state / "backups" / "control").iterdir())
     assert (newest / "release_backup" / "default" / "old-gateway.yaml").is_file()
+    (path,) = (job.state / "reports").glob("*-remove-*.json")
+    assert f"report: {path}" in done.err
+    report = json.loads(path.read_text())
+    assert (report["verb"], report["state"], report["clusters"][0]["backup"]) == ("remove", "done", str(newest))
     assert job.run("remove", "--yes").status == 0
 
 
