@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -79,7 +80,8 @@ def write_file(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         aside.rename(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise disk_error("write", path, error) from error
 
 

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from compass.clock import system_clock
 from compass.documents import dump_yaml
 from compass.errors import CompassError, exit_status
-from compass.site.inventory import Inventory
+from compass.site.inventory import Inventory, refuse_never_open
 from compass.steps.discover import read_whole
 from compass.store import write_file
 from deployments.wanted import Wanted, wanted_deployments
@@ -55,7 +56,9 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, default=HERE.parent / "prefect.yaml")
     words = parser.parse_args()
     try:
-        text = render(read_whole(words.inventory), str(words.inventory))
+        inventory = read_whole(words.inventory)
+        refuse_never_open(inventory, system_clock().now(), str(words.inventory))
+        text = render(inventory, str(words.inventory))
         write_file(words.output, text.encode())
         words.output.chmod(0o644)
     except CompassError as error:

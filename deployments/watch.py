@@ -36,9 +36,10 @@ def automations() -> tuple[AutomationCore, ...]:
         "match_related": {"prefect.resource.id": f"prefect.tag.{MADE_BY}", "prefect.resource.role": "tag"},
         "posture": Posture.Proactive, "threshold": 1,
     }  # fmt: skip
-    # One that died before its first sign of life came through has only begun.
-    silent = EventTrigger(after={ALIVE, f"{_STATE}Running"}, expect={ALIVE, AT_REST, *_ENDS}, within=SILENT, **ours)
-    pending = EventTrigger(after=_GIVEN, expect=_BEGUN | _ENDS, within=NEVER_BEGUN, **ours)
+    # One that died before its first sign of life came through has only begun.  What begins the wait is expected, too:
+    # a run that has moved itself and is taken again begins a new one only so.
+    silent = EventTrigger(after={ALIVE, f"{_STATE}Running"}, expect=_BEGUN | _ENDS, within=SILENT, **ours)
+    pending = EventTrigger(after=_GIVEN, expect=_GIVEN | _BEGUN | _ENDS, within=NEVER_BEGUN, **ours)
     return (
         _crashing("end runs without a sign of life", f"no sign of life for {SILENT.seconds} s", silent),
         _crashing(

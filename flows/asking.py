@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from compass.errors import EXIT_FAILED, CompassError, exit_status
+from compass.job import AtWindowEnd
 from compass.steps.workplace import Workplace
 from flows.options import ANY_TIME, NO_LEAVE, Leave, Opening, Options
 from flows.screen import Screen
@@ -42,7 +43,7 @@ def answer(screen: Screen, run: Callable[[Screen], int]) -> int:
 
 def ask(
     bundle: Path | None, options: Options, run: Callable[[Workplace, Screen], int], leave: Leave = NO_LEAVE,
-    opening: Opening = ANY_TIME,
+    opening: Opening = ANY_TIME, at_window_end: AtWindowEnd = "finish-cluster",
 ) -> int:  # fmt: skip
     """Run a verb at a workplace; what it could not do is said, and becomes the exit status."""
     screen = options.screen()
@@ -54,7 +55,7 @@ def ask(
         patience = logging.getLogger("compass.patience")
         patience.handlers, patience.propagate = [_Waiting(screen)], False
     try:
-        job = options.job(bundle, leave, opening)
+        job = options.job(bundle, leave, opening, at_window_end)
         with screen.progress() as make, Workplace(job, os.environ, progress=make("")) as place:
             status = run(place, screen)
     except CompassError as error:

@@ -18,9 +18,10 @@ from cyclopts import App, CycloptsError, Parameter
 
 from compass import __version__
 from compass.errors import EXIT_INVALID
+from compass.job import AtWindowEnd
 from compass.steps.workplace import Workplace
 from flows.asking import HERE, answer, ask
-from flows.options import ANY_TIME, HOW, LEAVE, NO_LEAVE, SHOW, WHERE, Leave, Opening, Options
+from flows.options import ANY_TIME, HOW, LEAVE, NO_LEAVE, SHOW, WHEN, WHERE, Leave, Opening, Options
 from flows.packing import ALONE, PACK_DEFAULTS, Alone, Packing
 from flows.screen import Output, Screen
 
@@ -137,6 +138,14 @@ def upgrade(
         Path | None, Parameter(name="--plan", help="Do what this saved plan says, or nothing.", group=HOW)
     ] = None,
     opening: Opening = ANY_TIME,
+    at_window_end: Annotated[
+        AtWindowEnd,
+        Parameter(
+            help="When the window ends all the same: end the cluster, end the step and go on in the next window, "
+            "or roll back.",
+            group=WHEN,
+        ),
+    ] = "finish-cluster",
     leave: Leave = NO_LEAVE,
     options: Options = DEFAULTS,
 ) -> int:
@@ -149,7 +158,7 @@ def upgrade(
             return plans.plan(place, screen, agreed=saved)
         return upgrades.upgrade(place, screen, opening, yes=yes, saved=saved)
 
-    return ask(bundle, options, run, leave, opening)
+    return ask(bundle, options, run, leave, opening, at_window_end)
 
 
 @app.command

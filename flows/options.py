@@ -50,10 +50,8 @@ class Opening:
 
     wait: Annotated[bool, Parameter(group=WHEN, negative="")] = False
     "Wait for the next window; without it, exit status 4 says when that is."
-    ignore_window: Annotated[str, Parameter(group=WHEN)] = ""
+    ignore_window: Annotated[str | None, Parameter(group=WHEN)] = None
     "Why the windows do not count this time; the reason is in the report."
-    at_window_end: Annotated[AtWindowEnd, Parameter(group=WHEN)] = "finish-cluster"
-    "When the window ends all the same: end the cluster, end the step and go on in the next window, or roll back."
 
 
 NO_LEAVE, ANY_TIME = Leave(), Opening()
@@ -115,7 +113,10 @@ class Options:
         """Return where results and progress go."""
         return Screen(self.output, quiet=self.quiet, verbose=self.verbose)
 
-    def job(self, bundle: Path | None, leave: Leave, opening: Opening = ANY_TIME) -> Job:
+    def job(
+        self, bundle: Path | None, leave: Leave, opening: Opening = ANY_TIME,
+        at_window_end: AtWindowEnd = "finish-cluster",
+    ) -> Job:  # fmt: skip
         """Return the job that these options ask for; paths are made absolute, as a flow may run elsewhere.
 
         Raises:
@@ -127,6 +128,8 @@ class Options:
                                    expected="more than 0")  # fmt: skip
         if self.registry == "":  # what a shell makes of a variable that is not set
             raise InvalidInput("read option", "--registry", found="nothing", expected="host[:port]")
+        if opening.ignore_window is not None and not opening.ignore_window.strip():
+            raise InvalidInput("read option", "--ignore-window", found="nothing", expected="the reason")
         for name in ("patience", "keep"):
             if not getattr(self, name) >= 0:
                 raise InvalidInput("read option", f"--{name}", found=str(getattr(self, name)), expected="0 or more")
@@ -148,7 +151,7 @@ class Options:
                 timeout_seconds=self.timeout, patience_seconds=self.patience,
                 registry_concurrency=min(self.registry_concurrency, 64),
                 registry_uploads=min(self.registry_uploads, 64), parallel_clusters=min(self.parallel, 64),
-                at_window_end=opening.at_window_end,
+                at_window_end=at_window_end,
             ),
         )  # fmt: skip
         return self._by_inventory(asked, self.inventory) if self.inventory else asked

@@ -83,6 +83,8 @@ def _on_a_site(asked: Rehearsal, screen: Screen, folder: Path) -> int:
         _summary(screen, folder / "state", time.monotonic() - began)
         if asked.keep:
             _stay(site, folder, bundle, screen)
+        else:
+            screen.say("the site went with its backups and reports; --keep leaves it up until Ctrl-C")
     return status
 
 

@@ -23,7 +23,8 @@ from compass.window.openings import Calendar
 from flows.alive import signs_of_life
 from flows.engine import FLOW_SETTINGS, as_known, best_effort
 from flows.opening import deployed_calendar, keep_to_windows
-from flows.upgrade import only, reported, roll_back
+from flows.reporting import reported
+from flows.upgrade import only, roll_back
 from tasks import apply, backup, plan, record, sites
 from tasks import bundle as bundles
 

@@ -22,7 +22,8 @@ from compass.steps.workplace import Target
 from compass.window.openings import Calendar
 from flows.engine import FLOW_SETTINGS, best_effort
 from flows.remove import remove_from
-from flows.upgrade import ClusterUpgrade, closing, keep_report
+from flows.reporting import keep_report, report_path
+from flows.upgrade import ClusterUpgrade, closing
 from tasks import bundle as bundles
 from tasks import images, plan, record, sites
 
@@ -74,6 +75,7 @@ class _SiteRun:
         self.closes = closing(job.calendar, ignored)
         self.started = self.clock.now()
         self.name = name or run_name(self.started)
+        self.path = report_path(job, self.name)
         self.reports: dict[str, ClusterReport] = {}
         self.errors: dict[str, CompassError] = {}
 
@@ -89,8 +91,8 @@ class _SiteRun:
             self._upgrade_all(plans)
             self._remove(plans)
         report = self._report(loaded)
-        path = keep_report(self.job, self.name, report)
-        best_effort(record.report_run, report, str(path))
+        if keep_report(self.path, report):
+            best_effort(record.report_run, report, str(self.path))
         if self.errors:
             raise _worst(list(self.errors.items()), len(self.targets))
         return report

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
-from pathlib import Path
 
 from prefect import flow
 
@@ -15,17 +14,17 @@ from compass.cluster.lock import ClusterLock
 from compass.cluster.record import Record
 from compass.errors import CompassError, InvalidInput, Refused, StepFailed
 from compass.job import Choices, Job, Where
-from compass.report import ClusterReport, Journal, RunReport, StepState, report_of
+from compass.report import ClusterReport, Journal, StepState
 from compass.steps.failure import after_failure
 from compass.steps.lock import is_ours, locked
 from compass.steps.prepare import Prepared
 from compass.steps.record import ended
 from compass.steps.workplace import Target
-from compass.store import StateDirectory, write_file
 from compass.window.openings import Calendar
 from flows.alive import signs_of_life
 from flows.engine import FLOW_SETTINGS, as_known, best_effort
 from flows.opening import deployed_calendar, keep_to_room, keep_to_windows
+from flows.reporting import reported
 from tasks import apply, backup, check, estimate, images, plan, record, sites
 from tasks import bundle as bundles
 
@@ -74,30 +73,6 @@ def closing(calendar: Calendar, ignored: str = "") -> datetime | None:
     now = system_clock().now()
     opening = calendar.current(now)
     return opening.end if opening else now
-
-
-def reported(
-    job: Job, prepared: Prepared, name: str, change: Callable[[], ClusterReport], verb: str = "upgrade"
-) -> ClusterReport:
-    """Change one cluster and leave a report of it on this machine, as a run over a site does."""
-    started, report = system_clock().now(), None
-    try:
-        report = change()
-    except CompassError as error:
-        report = error.report
-        raise
-    finally:
-        if isinstance(report, ClusterReport):
-            ended_at, failed = system_clock().now(), bool(report.exit_status)
-            keep_report(job, name, report_of(verb, prepared, started, ended_at, [report], failed=failed))
-    return report
-
-
-def keep_report(job: Job, name: str, report: RunReport) -> Path:
-    """Write a report below the state directory of the machine that runs this, and return where it is."""
-    path = StateDirectory(Path(job.where.state_dir)).reports / f"{name}.json"
-    write_file(path, report.model_dump_json(indent=1).encode())
-    return path
 
 
 def only(targets: list[Target]) -> Target:

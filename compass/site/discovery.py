@@ -62,8 +62,7 @@ def merged(
     What is declared stays as it is written.
 
     Raises:
-        InvalidInput: a cluster that was found would be called as another one is, or is to start at openings and has no
-            window.
+        InvalidInput: a cluster that was found would be called as another one is.
     """
     origins: dict[str, Origin] = {x.name: "declared" for _, x in inventory.each()}
     sites = []
@@ -76,14 +75,12 @@ def merged(
                 continue
             if cluster.name in origins:
                 raise InvalidInput("read", where, found=f"cluster {cluster.name!r} found at site {site.name}, but "
-                                   "another one has this name", do="declare it under another name")  # fmt: skip
+                                   "another one has this name",
+                                   do="declare it under another name, or give the `object` of that one")  # fmt: skip
             origins[cluster.name] = "found"
             added.append(cluster)
         sites.append(site.model_copy(update={"clusters": (*site.clusters, *added)}))
-    whole = inventory.model_copy(update={"sites": tuple(sites)})
-    if problem := whole.opening_without_window():
-        raise InvalidInput("read", where, found=problem, do="give its site a window, or declare the cluster")
-    return whole, origins
+    return inventory.model_copy(update={"sites": tuple(sites)}), origins
 
 
 def _key(cluster: InventoryCluster) -> tuple[str, str]:

@@ -242,12 +242,14 @@ def read_inventory(path: Path) -> Inventory:
     return parse_document(Inventory, load_yaml(read_text(path, "inventory"), str(path)), str(path))
 
 
-def refuse_frozen_clusters(inventory: Inventory, now: datetime, where: str) -> None:
-    """Check that the freezes leave each cluster some opening of the year to come; ``where`` names the file.
+def refuse_never_open(inventory: Inventory, now: datetime, where: str) -> None:
+    """Check that each cluster that is to start at openings has some in the year to come; ``where`` names the file.
 
     Raises:
-        InvalidInput: each time that windows of a cluster would open, they are frozen.
+        InvalidInput: one that was found has no window, or each time that windows of one would open, they are frozen.
     """
+    if problem := inventory.opening_without_window():
+        raise InvalidInput("read", where, found=problem, do="give its site a window, or declare the cluster with one")
     looked_at: set[Calendar] = set()
     for site, cluster in inventory.each():
         calendar = inventory.calendar(site, cluster)

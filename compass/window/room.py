@@ -11,6 +11,8 @@ from compass.window.openings import LONGEST, Calendar, Opening
 
 #: What took so long may take so much longer this time.
 MARGIN = 1.2
+#: What making ready may take once a window has opened; one that is no longer than that would be missed each time.
+READY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def room(expected_start: datetime, now: datetime, calendar: Calendar, needed: Es
         return Decision("run", f"{needed}")
     left = (current.end - now).total_seconds()
     short = f"{length_text(left)} left until {said(current.end, current.timezone)}, and it takes {needed}"
-    opening = _long_enough(calendar, now, needed)
+    opening = long_enough(calendar, now, needed)
     if opening is None:
         return Decision("skip", f"{short}; no window of the coming year is long enough")
     next_run = following(expected_start, calendar)
@@ -60,9 +62,11 @@ def room(expected_start: datetime, now: datetime, calendar: Calendar, needed: Es
     return Decision("wait", f"{short}; waits until {said(opening.start, opening.timezone)}", opening.start)
 
 
-def _long_enough(calendar: Calendar, now: datetime, needed: Estimate) -> Opening | None:
+def long_enough(calendar: Calendar, now: datetime, needed: Estimate) -> Opening | None:
+    """Return the first opening of the coming year that leaves room for making ready, too."""
+    seconds = needed.seconds + READY_SECONDS
     openings = calendar.openings(now, now + LONGEST)
-    return next((x for x in openings if x.start > now and (x.end - x.start).total_seconds() >= needed.seconds), None)
+    return next((x for x in openings if x.start > now and (x.end - x.start).total_seconds() >= seconds), None)
 
 
 def length_text(seconds: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from compass.clock import system_clock
 from compass.errors import EXIT_DIFFERENT, EXIT_DONE, CompassError, InvalidInput
 from compass.site.access import read_access
-from compass.site.inventory import Inventory, refuse_frozen_clusters
+from compass.site.inventory import Inventory, refuse_never_open
 from compass.site.settings import SiteFiles, home_kubeconfig
 from compass.steps.discover import read_whole
 from deployments.changes import Change, changes
@@ -29,7 +29,7 @@ def deploy(path: Path, screen: Screen, *, check: bool, elsewhere: bool) -> int:
         Transient: the Prefect server does not answer.
     """
     inventory = read_whole(path)
-    refuse_frozen_clusters(inventory, system_clock().now(), str(path))
+    refuse_never_open(inventory, system_clock().now(), str(path))
     if not elsewhere:
         refuse_unreachable(inventory, str(path))
     wanted = wanted_deployments(inventory, str(path))

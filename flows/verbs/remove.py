@@ -30,37 +30,45 @@ def remove(place: Workplace, screen: Screen, opening: Opening, *, yes: bool, dry
 
     Outside the windows of the inventory nothing is removed.
     """
-    if opening.at_window_end != "finish-cluster":
-        raise InvalidInput("read option", "--at-window-end", found=f"{opening.at_window_end} for remove",
-                           expected="finish-cluster: a removal that has begun is ended")  # fmt: skip
     shown: dict[str, str] | None = None
 
-    def agree() -> None:
+    def agree() -> bool:
         nonlocal shown
-        answers = _look(place)[1]
+        prepared, answers = _look(place)
+        if not _is_work(place, prepared, answers):
+            show_plans(screen, answers)
+            return False
         shown = digests_of(answers)
         _ask(screen, answers, yes=yes)
+        return True
 
-    if not dry_run:
-        keep_to_windows(place, screen, opening, agree)
+    if not dry_run and keep_to_windows(place, screen, opening, agree) is None:
+        return EXIT_DONE
     prepared, answers = _look(place)
-    plans = [(target, x) for target, x in answers if isinstance(x, Plan)]
-    acting = any(x.acting for _, x in plans)
-    if dry_run or not (acting or any(_was_cut_off(place, x, str(prepared.digest)) for x, _ in answers)):
+    if dry_run or not _is_work(place, prepared, answers):
         show_plans(screen, answers)
-        return EXIT_DIFFERENT if acting else EXIT_DONE
+        return EXIT_DIFFERENT if _acts(answers) else EXIT_DONE
     if shown is None:
         _ask(screen, answers, yes=yes)
     elif not yes:
         refuse_another_plan(shown, answers)
     with values_by_file(place) as job:
-        targets = [target for target, _ in plans]
-        names = {x.name: run_name(place.clock.now(), "remove") for x in targets}
-        status = _run_removals(job, screen, names, opening.ignore_window)
+        planned = [target for target, x in answers if isinstance(x, Plan)]
+        names = {x.name: run_name(place.clock.now(), "remove") for x in planned}
+        status = _run_removals(job, screen, names, opening.ignore_window or "")
     for name in names.values():
         if (path := Path(place.state.reports) / f"{name}.json").exists():
             screen.tell(f"report: {path}")
     return status
+
+
+def _acts(answers: Answers) -> bool:
+    return any(isinstance(x, Plan) and x.acting for _, x in answers)
+
+
+def _is_work(place: Workplace, prepared: Prepared, answers: Answers) -> bool:
+    """Tell whether something is to be removed, or a removal that was cut off is to be ended."""
+    return _acts(answers) or any(_was_cut_off(place, x, str(prepared.digest)) for x, _ in answers)
 
 
 def _look(place: Workplace) -> tuple[Prepared, Answers]:
@@ -118,6 +126,7 @@ def _show_removed(screen: Screen, reports: Sequence[dict[str, Any]]) -> None:
     for report in reports:
         for warning in report["warnings"]:
             screen.tell(f"warning: cluster {report['cluster']}: {warning}", "yellow")
-        for step in report["steps"]:
-            for line in step["lines"]:
-                screen.say(line)
+        for line in (line for step in report["steps"] if step["name"] == "remove" for line in step["lines"]):
+            screen.say(line)
+        if report["backup"]:
+            screen.say(f"backup of {report['cluster']}: {report['backup']}")

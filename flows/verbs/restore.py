@@ -73,11 +73,12 @@ def _run(
     from tasks.watching import watch
 
     job = place.job
+    where = job.where.model_copy(update={"site": str(place.site_files.folder)})  # the flow has no bundle to find it by
     with screen.progress() as make, engine.on_this_machine(), engine.stops_on_signal(screen.tell) as stopped:
         watch(make)
         try:
             report = restore_cluster(
-                str(folder), target.name, job.where, job.choices, selection, plan_digest=str(planned.digest)
+                str(folder), target.name, where, job.choices, selection, plan_digest=str(planned.digest)
             )
         except Exception as error:  # noqa: BLE001  (whatever it was, it ends in one line)
             known = engine.as_known(error, f"cluster {target.name}")

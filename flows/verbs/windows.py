@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from compass.clock import iso, system_clock
 from compass.errors import EXIT_DONE, InvalidInput
-from compass.site.inventory import Inventory, InventoryCluster, InventorySite, refuse_frozen_clusters
+from compass.site.inventory import Inventory, InventoryCluster, InventorySite, refuse_never_open
 from compass.steps.discover import read_whole
 from compass.store import write_file
 from compass.window.coming import Coming, Start, coming
@@ -32,7 +32,7 @@ def windows(path: Path, screen: Screen, *, weeks: int, svg: Path | None) -> int:
         raise InvalidInput("read option", "--weeks", found=str(weeks), expected=f"1 to {MOST_WEEKS}")
     inventory = read_whole(path)
     now = system_clock().now()
-    refuse_frozen_clusters(inventory, now, str(path))
+    refuse_never_open(inventory, now, str(path))
     cells = [
         (site, cluster, look_ahead(inventory, site, cluster, now, now + timedelta(weeks=weeks)))
         for site, cluster in inventory.each()
@@ -62,6 +62,8 @@ def _show(screen: Screen, cells: list[Cell], weeks: int) -> None:
         for opening in found.openings[:SHOWN] if not found.always else ():
             start, end = (f"{x:%a %Y-%m-%d %H:%M}" for x in opening.local)
             lines.append((opening.start, (start, end, opening.timezone, _planned(found, opening))))
+        if not found.always and (rest := found.openings[SHOWN:]):
+            lines.append((rest[0].start, (f"and {len(rest)} more in {weeks} weeks", "", "", "")))
         for verb in cluster.schedules:
             first = next((x for x in found.scheduled if verb in x.verbs), None)
             if first:

@@ -67,6 +67,8 @@ def test_runs_that_died_are_ended_and_those_that_moved_themselves_or_ended_are_n
         watched.run("Pending", "Submitting"),
         watched.run("Pending", "InfrastructurePending"),
         watched.run("Pending", "Submitting", "Running"),
+        watched.run("Pending", "Running", "Scheduled", "Pending"),
+        watched.run("Pending", "Running", "Scheduled", "Pending", "Submitting", "Running"),
     ]
     others = {
         watched.run("Pending", "Submitting", "Scheduled"): "Scheduled",

@@ -34,7 +34,7 @@ def test_a_rollout_that_never_becomes_ready(nights: Nights, desk: Desk, bundle: 
     kubelet = nights.site.kubelets["user-1"]
     kubelet.behaviour = replace(kubelet.behaviour, unready=frozenset({"am_minion:v0.0.7"}))
     status, error, _ = upgrade(nights, desk, bundle, "--timeout", "8")
-    assert status == 5
+    assert status == 5, error
     assert "roll out Deployment/kube-system/am-minion: " in error
     assert "after 8 s" in error
     assert nights.record("user-1")["state"] == "rolled back"
@@ -44,7 +44,7 @@ def test_a_pod_that_crashes(nights: Nights, desk: Desk, bundle: Path) -> None:
     kubelet = nights.site.kubelets["user-1"]
     kubelet.behaviour = replace(kubelet.behaviour, crashing=frozenset({"am_minion:v0.0.7"}), back_off_seconds=0.2)
     status, error, _ = upgrade(nights, desk, bundle)
-    assert status == 5
+    assert status == 5, error
     assert "CrashLoopBackOff after " in error
 
 
@@ -56,7 +56,7 @@ def test_a_quota_that_is_full(nights: Nights, desk: Desk, bundle: Path) -> None:
         status, error, _ = upgrade(nights, desk, bundle)
     finally:
         delete(user, ("v1", "ResourceQuota"), "kube-system", "full")
-    assert status == 5
+    assert status == 5, error
     assert "exceeded quota: full" in error
 
 

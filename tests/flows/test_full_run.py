@@ -210,6 +210,12 @@ def step_remove_alone_deletes_only_what_is_named_and_only_after_a_backup(job: Jo
     assert job.run("remove", "--yes").status == 0
 
 
+def step_restore_brings_back_what_was_removed_from_the_newest_backup(job: Job, tmp_path: Path) -> None:
+    done = job.run("restore", "--cluster", "control", "--yes")
+    assert done.status == 0, done.err
+    assert "old-gateway" in {x["metadata"]["name"] for x in listed(job.site, "control", "releases", tmp_path)}
+
+
 def test_the_main_job_from_the_backup_to_the_removal_step_by_step(job: Job, tmp_path: Path) -> None:
     """Each step stands on those before it, so they are one test: its trace names the step that failed."""
     step_a_backup_equals_what_kubectl_gets(job, tmp_path)
@@ -220,3 +226,4 @@ def test_the_main_job_from_the_backup_to_the_removal_step_by_step(job: Job, tmp_
     step_check_names_a_pod_that_runs_something_else(job, tmp_path)
     step_a_cluster_that_was_changed_by_hand_is_brought_back(job)
     step_remove_alone_deletes_only_what_is_named_and_only_after_a_backup(job, tmp_path)
+    step_restore_brings_back_what_was_removed_from_the_newest_backup(job, tmp_path)

@@ -114,6 +114,23 @@ def test_what_cannot_be_put_back_is_named(site: SimulatedSite, person: Person) -
     assert last["state"] == "failed"
 
 
+def test_a_report_that_cannot_be_written_does_not_hide_how_the_run_ended(
+    site: SimulatedSite, person: Person, desk: Desk
+) -> None:
+    desk.state.mkdir()
+    (desk.state / "reports").write_text("where the folder would be")
+    user = site.clusters["user-1"]
+    user.behaviour = replace(Behaviour(), crashing=frozenset({"am_minion:v0.0.7"}), back_off_seconds=0.2)
+    failed = person.upgrade()
+    assert (failed.status, "CrashLoopBackOff" in failed.err) == (5, True), failed.err
+    user.behaviour = Behaviour()
+    done = person.upgrade()
+    assert done.status == 0, done.err
+    assert "there is no report at" in done.err
+    assert "Not a directory" in done.err
+    assert person.ask("check", person.bundle)[1] == 0
+
+
 def refuse_once_changed(cluster: SimulatedCluster, item: Json) -> None:
     """Let a webhook refuse Deployments as soon as the new one is there."""
     if item["kind"] == "Deployment" and "v0.0.7" in json.dumps(item["spec"]):

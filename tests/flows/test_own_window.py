@@ -81,6 +81,8 @@ def test_outside_nothing_is_done_and_the_next_opening_is_said(operator: Operator
         "remove", operator.bundle, "--inventory", operator.inventory, "--cluster", "mine", "--yes"
     )
     assert removed.status == 4
+    unsaid = operator.upgrade("--ignore-window", "")
+    assert (unsaid.status, unsaid.error) == (2, "read option --ignore-window: nothing, expected the reason")
     looked = operator.desk.run("plan", operator.bundle, "--inventory", operator.inventory, "--cluster", "mine")
     assert looked.status == 3, looked.err
 
@@ -102,6 +104,22 @@ def test_it_waits_for_the_opening_and_then_does_it(operator: Operator) -> None:
     assert "the window opens: " in done.err
     assert datetime.now(UTC).replace(tzinfo=None) > datetime.fromisoformat(opens["start"])
     assert operator.image == "v0.0.7"
+
+
+def test_where_nothing_is_to_be_done_nothing_is_waited_for(operator: Operator) -> None:
+    operator.write()
+    assert operator.upgrade().status == 0
+    operator.write(window(3600, 3600))
+    done = operator.upgrade("--wait", "--output", "json")
+    assert done.status == 0, done.err
+    report = json.loads(done.out)
+    assert (report["state"], [x["state"] for x in report["clusters"]]) == ("unchanged", ["unchanged"])
+    remove = ("remove", operator.bundle, "--inventory", operator.inventory, "--cluster", "here-control", "--yes")
+    operator.write()
+    assert operator.desk.run(*remove).status == 0
+    operator.write(window(3600, 3600))
+    removed = operator.desk.run(*remove, "--wait")
+    assert removed.status == 0, removed.err
 
 
 def test_leave_is_asked_for_before_the_wait(operator: Operator) -> None:
@@ -145,6 +163,10 @@ def test_what_takes_longer_than_what_is_left_is_not_begun_or_waits_for_a_longer_
     done = operator.upgrade("--force-conflicts")
     assert done.status == 4, done.err
     assert "and it takes about 2 h 24 min by what this bundle took here" in done.error
+    operator.write(window(3600, 3600))
+    never = operator.upgrade("--force-conflicts", "--wait")
+    assert never.status == 4, never.err
+    assert "no window of the coming year is long enough" in never.error
     operator.write(window(-10, 40), opens := window(35, 3 * 3600))
     done = operator.upgrade("--force-conflicts", "--wait")
     assert done.status == 0, done.err

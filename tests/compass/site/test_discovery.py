@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from compass.errors import InvalidInput
 from compass.site.discovery import from_objects, from_secrets, merged
-from compass.site.inventory import Inventory
+from compass.site.inventory import Inventory, refuse_never_open
 
 Json = dict[str, Any]
 
@@ -83,7 +84,6 @@ def test_a_cluster_declared_with_a_kubeconfig_is_the_one_of_its_object() -> None
 def test_a_found_cluster_that_is_to_start_at_openings_needs_a_window() -> None:
     written = inventory()
     written = written.model_copy(update={"sites": (written.sites[0].model_copy(update={"at_opening": ("upgrade",)}),)})
-    with pytest.raises(
-        InvalidInput, match="cluster 'here-main': upgrade is to start at an opening, but it has no window"
-    ):
-        merged(written, {"here": from_objects(written.sites[0], OBJECTS, "f")}, "f")
+    whole, _ = merged(written, {"here": from_objects(written.sites[0], OBJECTS, "f")}, "f")
+    with pytest.raises(InvalidInput, match="here-main': upgrade is to start at an opening, but it has no window"):
+        refuse_never_open(whole, datetime(2026, 2, 1, tzinfo=UTC), "f")

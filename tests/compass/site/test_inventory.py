@@ -12,7 +12,7 @@ import pytest
 from compass.documents import dump_yaml
 from compass.errors import InvalidInput
 from compass.job import Where
-from compass.site.inventory import Inventory, read_inventory, refuse_frozen_clusters
+from compass.site.inventory import Inventory, read_inventory, refuse_never_open
 
 SATURDAYS = {"rrule": "FREQ=WEEKLY;BYDAY=SA", "start": "02:00", "duration": "4h", "timezone": "Asia/Shanghai"}
 SUNDAYS = {**SATURDAYS, "rrule": "FREQ=WEEKLY;BYDAY=SU"}
@@ -158,8 +158,8 @@ def test_freezes_that_leave_a_cluster_no_opening_are_refused(tmp_path: Path) -> 
     for_ever = {**REST, "start": "2026-01-01T00:00", "end": "2029-01-01T00:00"}
     inventory = read(tmp_path, cluster("one"), cluster("two", windows=[SATURDAYS], freezes=[for_ever]))
     with pytest.raises(InvalidInput, match=r"read i\.yaml: cluster two: freezes: 'rest' .* cover every window"):
-        refuse_frozen_clusters(inventory, datetime(2026, 2, 1, tzinfo=UTC), "i.yaml")
-    refuse_frozen_clusters(inventory, datetime(2028, 12, 1, tzinfo=UTC), "i.yaml")
+        refuse_never_open(inventory, datetime(2026, 2, 1, tzinfo=UTC), "i.yaml")
+    refuse_never_open(inventory, datetime(2028, 12, 1, tzinfo=UTC), "i.yaml")
 
 
 def test_a_thousand_clusters_with_windows_of_their_own_load_in_less_than_a_second(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_thousand_clusters_with_windows_of_their_own_load_in_less_than_a_secon
     ]  # fmt: skip
     began = time.process_time()
     inventory = read(tmp_path, *clusters)
-    refuse_frozen_clusters(inventory, datetime(2026, 1, 1, tzinfo=UTC), "i.yaml")
+    refuse_never_open(inventory, datetime(2026, 1, 1, tzinfo=UTC), "i.yaml")
     written_and_read = time.process_time() - began
     began = time.process_time()
     again = read_inventory(tmp_path / "inventory.yaml")

@@ -8,7 +8,7 @@ import pytest
 
 from compass.window.model import Window
 from compass.window.openings import Calendar
-from compass.window.room import MARGIN, Estimate, estimate, length_text, room
+from compass.window.room import MARGIN, READY_SECONDS, Estimate, estimate, length_text, long_enough, room
 
 NOW = datetime(2026, 1, 31, 2, 0, tzinfo=UTC)
 
@@ -58,6 +58,17 @@ def test_one_that_does_not_fit_waits_for_the_next_opening_that_is_long_enough() 
     )
     long = room(NOW, NOW, calendar, Estimate(3 * 3600, "x"))
     assert (long.action, long.until) == ("wait", datetime(2026, 2, 2, 12, 0, tzinfo=UTC))
+
+
+def test_the_window_that_is_waited_for_leaves_a_minute_to_make_ready() -> None:
+    calendar = Calendar(windows=(nightly(), once("2026-02-02T12:00", "2026-02-02T18:00")))
+    minute = READY_SECONDS
+    found = long_enough(calendar, NOW, Estimate(2 * 3600 - minute, "x"))
+    assert found
+    assert found.start == datetime(2026, 2, 1, 1, 0, tzinfo=UTC)
+    found = long_enough(calendar, NOW, Estimate(2 * 3600 - minute + 1, "x"))
+    assert found
+    assert found.start == datetime(2026, 2, 2, 12, 0, tzinfo=UTC)
 
 
 def test_one_that_fits_no_window_of_the_coming_year_is_not_begun_at_all() -> None:

@@ -61,6 +61,8 @@ def test_the_table_speaks_local_time(folder: Path) -> None:
     openings = [x for x in lines if x.startswith("user-1") and "22:00" in x and "Asia/Shanghai" in x]
     assert len(openings) == 3
     assert all("upgrade 22:00" in x for x in openings[1:]), "the first may have begun"
+    (more,) = (x for x in lines if x.startswith("user-1") and " more in 4 weeks" in x)
+    assert 24 <= int(more.split("and ")[1].split()[0]) <= 26
     assert [x for x in lines if x.startswith("user-2") and "at any time" in x]
     assert [x for x in lines if x.startswith("control") and "backup, whatever is open" in x]
 
