@@ -29,7 +29,8 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             config = kubeconfig(file, ours.url, ours.token, ours.ca_pem)
             yield Cluster("simulated", ours.url, ours.token, ours.reader_token, ours.ca_pem, config)
         return
-    plane = request.getfixturevalue("control_plane")
+    # A control plane of its own: on one that others use, a node whose kubelet has gone would count.
+    plane = request.getfixturevalue("make_control_plane")()
     ca_pem = plane.ca_pem.decode()
     config = kubeconfig(file, plane.url, plane.token, ca_pem)
     with SimulatedKubelet(ApiServer(plane.url, plane.token, ca_pem), Images(), node="contract"):  # type: ignore[arg-type]
