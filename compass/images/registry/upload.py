@@ -78,7 +78,7 @@ class _Upload:
         self._subject = f"{registry.host}/{repository} {digest}"
         self._broken = self._is_former = self._location is not None
         self._refused_once = self._is_open = False
-        self._offset = 0
+        self._offset = self._refused_at = 0
         self.sent = self._size
         self.high = 0
 
@@ -201,6 +201,10 @@ class _Upload:
             if not self._refused_once:
                 self._refused_once = True
                 raise Transient("upload blob", self._subject, found="the registry received other bytes")
+        elif answer.status == 416 and self._offset != self._refused_at:
+            # It was still taking in what an earlier connection had brought: it is asked once more how far it is.
+            self._refused_at = self._offset
+            raise Transient("upload blob", self._subject, found=f"the registry did not go on at byte {self._offset}")
         elif answer.status in (404, 416) or _SESSION_LOST.intersection(codes):
             self._location = None
             raise Transient("upload blob", self._subject, found="the registry dropped the upload")

@@ -294,8 +294,37 @@ def test_a_run_may_be_killed_again_and_again(
                 sessions(),
                 told=until(resumable.traffic.received_bytes + (9 << 20), resumable),
             )
+        wait_until("the registry to see the end", lambda: resumable.traffic.uploads == 0)
     run(resumable, layout, digest, sessions())
     assert resumable.traffic.received_bytes == layout.size(digest)
+
+
+@pytest.mark.parametrize(("times", "sent_anew"), [(1, False), (2, True)])
+def test_a_registry_that_is_further_than_it_said_is_asked_once_more(
+    times: int,
+    sent_anew: bool,
+    resumable: SimulatedRegistry,
+    layout: Layout,
+    digest: Digest,
+    sessions: Callable[[], Sessions],
+) -> None:
+    with pytest.raises(Killed):
+        run(resumable, layout, digest, sessions(), told=until(3 << 20, resumable))
+    wait_until("the registry to see the end", lambda: resumable.traffic.uploads == 0)
+    arrived, size, left = resumable.traffic.received_bytes, layout.size(digest), [times]
+
+    def rule(seen: Seen) -> Say | None:
+        if seen.method != "PATCH" or not left[0]:
+            return None
+        left[0] -= 1
+        return Say(416, body=b'{"errors": [{"code": "RANGE_INVALID"}]}')
+
+    told = Told()
+    known = sessions().record("a/b", digest)
+    with known as record, proxy(f"http://{resumable.host}", rule) as way, plain(way.host) as door:
+        upload(door, "a/b", digest, layout, told=told, record=record)
+    assert resumable.traffic.received_bytes == (arrived + size if sent_anew else size)
+    assert sum(told.amounts) == size
 
 
 def test_a_registry_that_forgets_a_broken_upload_gets_the_blob_anew(
