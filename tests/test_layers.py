@@ -25,6 +25,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compass.clock": {"compass.stopping"},
     "compass.progress": set(),
     "compass.together": set(),
+    "compass.igzip": set(),
+    "compass.inflating": {"compass.igzip"},
     "compass.digests": {"compass.errors"},
     "compass.names": {"compass.digests", "compass.errors"},
     "compass.documents": {"compass.errors"},
@@ -61,7 +63,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compass.bundle.parts": {
         "compass.bundle.archive", "compass.bundle.checksums", "compass.documents", "compass.errors", "compass.store",
     },
-    "compass.bundle.streams": {"compass.bundle.archive", "compass.errors"},
+    "compass.bundle.streams": {
+        "compass.bundle.archive", "compass.errors", "compass.igzip", "compass.inflating",
+    },
     "compass.bundle.signature": {"compass.errors"},
     "compass.bundle.outer": {
         "compass.bundle.legacy", "compass.bundle.tarball", "compass.bundle.unpack", "compass.digests", "compass.errors",
@@ -74,13 +78,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "compass.bundle", "compass.digests", "compass.documents", "compass.errors", "compass.progress",
     },
     "compass.images": {
-        "compass.bundle.files", "compass.digests", "compass.documents", "compass.errors", "compass.images",
-        "compass.names", "compass.progress", "compass.store", "compass.together",
+        "compass.bundle.files", "compass.digests", "compass.documents", "compass.errors", "compass.igzip",
+        "compass.images", "compass.inflating", "compass.names", "compass.progress", "compass.store",
+        "compass.together",
     },
     "compass.images.archives": {
-        "compass.bundle.files", "compass.digests", "compass.documents", "compass.errors", "compass.images.archives",
-        "compass.images.compression", "compass.images.deflate", "compass.images.layout", "compass.images.manifests",
-        "compass.images.model", "compass.names", "compass.progress", "compass.store", "compass.together",
+        "compass.bundle.files", "compass.digests", "compass.documents", "compass.errors", "compass.igzip",
+        "compass.images.archives", "compass.images.blocks", "compass.images.compression", "compass.images.deflate",
+        "compass.images.layout", "compass.images.manifests", "compass.images.model", "compass.inflating",
+        "compass.names", "compass.progress", "compass.store", "compass.together",
     },
     "compass.images.registry": {
         "compass", "compass.clock", "compass.digests", "compass.documents", "compass.errors",

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
-import zlib
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from compass.bundle.archive import Archive
 from compass.errors import InvalidInput
+from compass.igzip import DAMAGED
+from compass.inflating import Inflating
 
 GZIP_MAGIC = b"\x1f\x8b"
 _OTHERS = {b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zX": "xz", b"BZh": "bzip2", b"PK\x03\x04": "zip"}
 
-_open_gzip: Any = gzip.GzipFile
-_isal_error: Any = zlib.error
-with contextlib.suppress(ImportError):  # no wheel of isal for this machine: zlib does it, slower
-    from isal import igzip, isal_zlib
-
-    _open_gzip, _isal_error = igzip.IGzipFile, isal_zlib.error
-
 #: What reading a damaged compressed stream raises.
-DAMAGE: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile, _isal_error)
+DAMAGE: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, *DAMAGED)
 
 
 def plain_stream(stream: BinaryIO, where: object) -> BinaryIO:
@@ -36,7 +29,7 @@ def plain_stream(stream: BinaryIO, where: object) -> BinaryIO:
     )
     magic = buffered.peek(6)[:6]
     if magic.startswith(GZIP_MAGIC):
-        return cast(BinaryIO, io.BufferedReader(_open_gzip(fileobj=buffered, mode="rb"), 1 << 20))
+        return cast(BinaryIO, io.BufferedReader(Inflating(buffered), 1 << 20))
     for start, name in _OTHERS.items():
         if magic.startswith(start):
             raise InvalidInput("open bundle", where, found=f"a {name} file", expected="tar or tar.gz")

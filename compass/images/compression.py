@@ -5,23 +5,15 @@ igzip (ISA-L) reads and writes gzip several times faster than zlib; where there 
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import importlib
 import io
-import zlib
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 from compass.digests import CHUNK_BYTES
 from compass.errors import InvalidInput
-
-_zlib: Any = zlib
-_open_gzip: Any = gzip.GzipFile
-with contextlib.suppress(ImportError):  # no wheel for this machine
-    from isal import igzip, isal_zlib
-
-    _zlib, _open_gzip = isal_zlib, igzip.IGzipFile
+from compass.igzip import DAMAGED, fast_zlib
+from compass.inflating import Inflating, Readable
 
 Compression = Literal["", "gzip", "zstd"]
 
@@ -31,13 +23,6 @@ _MAGIC: tuple[tuple[bytes, Compression], ...] = ((b"\x1f\x8b", "gzip"), (b"\x28\
 _GZIP_WINDOW_BITS = 31  # 15 bits of window, and 16 for a gzip header and trailer: time 0, no name
 _LEVEL = 1
 _ZSTD_MODULES = ("compression.zstd", "backports.zstd")  # Python 3.14 has it; the other is its copy for older ones
-
-
-class Readable(Protocol):
-    """A binary stream, buffered or raw."""
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        """Fill ``buffer`` with what comes next and return how much that is."""
 
 
 class Compressor(Protocol):
@@ -52,7 +37,7 @@ class Compressor(Protocol):
 
 def gzip_compressor() -> Compressor:
     """Return a compressor whose output depends on its input alone (for one library and version)."""
-    compressor: Compressor = _zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_WINDOW_BITS)
+    compressor: Compressor = fast_zlib.compressobj(_LEVEL, fast_zlib.DEFLATED, _GZIP_WINDOW_BITS)
     return compressor
 
 
@@ -99,6 +84,11 @@ class Expanded(io.RawIOBase):
         self._stream, self._errors = _decoder(tap, kind, did, where)
         self._given = 0
 
+    @property
+    def inflating(self) -> Inflating | None:
+        """What reads gzip; ``None`` for other streams."""
+        return self._stream if isinstance(self._stream, Inflating) else None
+
     def readable(self) -> bool:
         """Tell that it can be read."""
         return True
@@ -122,7 +112,7 @@ class Expanded(io.RawIOBase):
 def _decoder(tap: Tap, kind: Compression, did: str, where: str) -> tuple[Any, tuple[type[Exception], ...]]:
     """Return a stream of the decompressed content, and what it raises when that is bad."""
     if kind == "gzip":
-        return _open_gzip(fileobj=tap, mode="rb"), (OSError, zlib.error, _zlib.error)
+        return Inflating(tap), (OSError, *DAMAGED)
     if kind == "zstd":
         return _zstd_decoder(tap, did, where)
     return tap, (OSError,)

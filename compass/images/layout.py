@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -46,6 +45,8 @@ class IndexedArchive(Document):
 class Layout:
     """A folder of blobs, ``blobs/sha256/<hexadecimal>``; several processes may write to it at once.
 
+    Nothing is synced to the disk: what is here can be read from the bundle again. A blob that a loss of power cut short
+    has not the size that its manifest names, and counts as not being here; a registry checks the digest.
     Blobs of the source ``beneath`` count as being here too.
     """
 
@@ -202,11 +203,9 @@ class Batch:
         return writer.finish()
 
     def keep(self) -> None:
-        """Move every finished blob to its place, on disk for good."""
+        """Move every finished blob to its place."""
         for writer in self._written:
             writer.keep()
-        if self._written:
-            _sync_folder(self._folder)
 
     def discard(self) -> None:
         """Remove what was not kept."""
@@ -244,7 +243,6 @@ class BlobWriter:
         """Close the blob and return its digest."""
         self._digest = Digest("sha256:" + self._hasher.hexdigest())
         with _disk("write blob", self._path):
-            os.fsync(self._file.fileno())
             self._file.close()
         return self._digest
 
@@ -293,25 +291,13 @@ def _remove_stale(folder: Path) -> None:
                 path.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
-    with _disk("write", folder):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
-
-
 def _write_aside(target: Path, data: bytes) -> None:
     with _disk("write", target):
         number, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=target.parent)
         try:
             with open(number, "wb") as stream:  # noqa: PTH123
                 stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
             Path(name).replace(target)
         except OSError:
             Path(name).unlink(missing_ok=True)
             raise
-    _sync_folder(target.parent)

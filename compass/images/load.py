@@ -115,7 +115,7 @@ def load(
     with ThreadPoolExecutor(max_workers=concurrency) as pool:
         sizes = {digest: size for x in pending for digest, size in x.tree.blob_sizes().items()}
         told = partial(progress.advance, STEP)
-        sender = Sender(registry, source, slots or NoLimit(), sessions, sum(sizes.values()), told)
+        sender = Sender(registry, source, slots or NoLimit(), sessions, sizes.values(), told)
         run = _Run(registry, sizes, sender, progress, Origins(base, registry))
         together(pool, run.look, pending, run.stop)
         absent = [x for x in pending if x.there is None]

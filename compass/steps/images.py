@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from compass.bundle.definition import BundleImage
@@ -62,8 +63,8 @@ class ExpectedImage(Document):
     is_published: bool = False
 
 
-def some_repository(place: Workplace) -> str:
-    """Return a repository that the bundle will push to; of a legacy bundle's archives the smallest is read for it.
+def some_repository(place: Workplace, archives: Mapping[str, str]) -> str:
+    """Return a repository that the bundle will push to; the smallest archive is read for it if none was read before.
 
     Raises:
         InvalidInput: the archive that was read for it is damaged.
@@ -71,6 +72,10 @@ def some_repository(place: Workplace) -> str:
     bundle = place.bundle
     if bundle.definition.images:
         return ImageName.parse(bundle.definition.images[0].name).repository
+    layout = Layout(place.state.images) if (place.state.images / "archives").is_dir() else None
+    for digest in archives.values() if layout else ():
+        if layout and (images := layout.recall(Digest(digest))):
+            return images[0].name.repository
     smallest = min(bundle.image_archives, key=bundle.files.size)
     found = survey(lambda: bundle.files.open(smallest), f"{bundle.where}: {smallest}")
     return found[0][0].repository
@@ -122,16 +127,19 @@ def need_base_loaded(place: Workplace) -> None:
         )
 
 
-def load_images(place: Workplace, archives: Mapping[str, str], slots: Slots | None = None) -> LoadResult:
+def load_images(
+    place: Workplace, archives: Mapping[str, str], slots: Slots | None = None, *, try_push: bool = False
+) -> LoadResult:
     """Push what the registry lacks and read every tag back; ``archives`` are known digests of image archives.
 
-    ``slots`` limits the uploads to the registry, the default those of this machine.
+    ``slots`` limits the uploads to the registry, the default those of this machine.  With ``try_push``, whether we may
+    push is tried once the first archive is read, so that nobody waits for the others in vain.
 
     Raises:
         InvalidInput: an archive is damaged, or holds another image than the definition says.
         Refused, Transient, StepFailed: the registry said no, stayed away, or lies.
     """
-    images, source = _open_images(place, archives)
+    images, source = _open_images(place, archives, _TryPush(place) if try_push else None)
     done = _load(place, images, source, slots or upload_slots(place)) if images else []
     return LoadResult(
         images=tuple(
@@ -153,7 +161,20 @@ def _load(place: Workplace, images: list[StoredImage], source: BlobSource, slots
     )  # fmt: skip
 
 
-def _open_images(place: Workplace, archives: Mapping[str, str]) -> tuple[list[StoredImage], BlobSource]:
+class _TryPush:
+    """Tries once whether we may push."""
+
+    def __init__(self, place: Workplace) -> None:
+        self._place, self._tried = place, threading.Lock()
+
+    def __call__(self, images: Sequence[StoredImage]) -> None:
+        if self._tried.acquire(blocking=False):
+            self._place.registry.writable(images[0].name.repository)
+
+
+def _open_images(
+    place: Workplace, archives: Mapping[str, str], on_read: Callable[[Sequence[StoredImage]], None] | None = None
+) -> tuple[list[StoredImage], BlobSource]:
     bundle = place.bundle
     if bundle.has_layout:
         inside = layout_inside(bundle)
@@ -164,7 +185,7 @@ def _open_images(place: Workplace, archives: Mapping[str, str]) -> tuple[list[St
         return [], Layout(place.state.images)
     layout = Layout(place.state.images)
     digests = {name: Digest(x) for name, x in archives.items()}
-    found = normalise(bundle.files, bundle.image_archives, layout, place.progress, digests=digests)
+    found = normalise(bundle.files, bundle.image_archives, layout, place.progress, digests=digests, on_read=on_read)
     images = [x for name in sorted(found) for x in found[name]]
     _as_declared(bundle, images)
     return images, layout

@@ -38,16 +38,26 @@ def preflight_site(place: Workplace, archives: Mapping[str, str]) -> Findings:
         InvalidInput: its certificate is not trusted, or no registry is named.
         Transient: it does not answer.
     """
-    place.registry.ping()
-    need_base_loaded(place)
+    size = ready_to_read(place)
     if nothing_to_push(place, archives):
         registry = f"registry {place.registry_place.host} has every image"
     else:
-        place.registry.writable(some_repository(place))
+        place.registry.writable(some_repository(place, archives))
         registry = f"registry {place.registry_place.host} takes uploads"
+    return Findings(lines=(registry, f"space for {(size >> 20) + 1} MiB of images and the backups"))
+
+
+def ready_to_read(place: Workplace) -> int:
+    """Check that the registry answers and that there is space to read the images; return how many bytes that takes.
+
+    Raises:
+        CompassError: as ``preflight_site``.
+    """
+    place.registry.ping()
+    need_base_loaded(place)
     size = sum(place.bundle.files.size(x) for x in place.bundle.image_archives)
     need_space(place.state.root, size, "keep images and backups")
-    return Findings(lines=(registry, f"space for {(size >> 20) + 1} MiB of images and the backups"))
+    return size
 
 
 def preflight_cluster(place: Workplace, target: Target) -> Findings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from compass.errors import EXIT_DONE
 from compass.markdown import size_text
 from compass.steps.images import LoadResult, load_images
-from compass.steps.preflight import preflight_site
+from compass.steps.preflight import ready_to_read
 from compass.steps.prepare import prepare
 from compass.steps.workplace import Workplace
 from flows.screen import Screen
@@ -15,8 +15,8 @@ def load(place: Workplace, screen: Screen) -> int:
     """Bring the bundle's images to the site registry; what is there already is not sent."""
     host = place.registry_place.host
     prepared = prepare(place)
-    preflight_site(place, prepared.archives)
-    result = load_images(place, prepared.archives)
+    ready_to_read(place)
+    result = load_images(place, prepared.archives, try_push=True)
     value = {
         "bundle": prepared.model_dump(mode="json", include={"name", "version", "digest"}),
         "registry": host,

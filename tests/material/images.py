@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import random
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -163,3 +164,15 @@ def _member(path: str, kind: bytes) -> tarfile.TarInfo:
     member = tarfile.TarInfo(path)
     member.type, member.mode, member.mtime = kind, 0o755, 1614931200
     return member
+
+
+def prose(size_bytes: int, seed: str = "") -> bytes:
+    """Return bytes that compress as programs and texts do: words that come back, and now and then something new."""
+    chance = random.Random(seed)
+    words = [noise(chance.randint(2, 12), f"{seed} {n}").hex().encode() for n in range(2000)]
+    parts: list[bytes] = []
+    size = 0
+    while size < size_bytes:
+        parts.append(chance.choice(words) if chance.random() < 0.9 else chance.randbytes(chance.randint(1, 30)))
+        size += len(parts[-1])
+    return b"".join(parts)[:size_bytes]

@@ -1,29 +1,19 @@
-"""What one pass over an image archive leaves: small documents in memory, layers compressed in a layout."""
+"""What one pass over an image archive leaves: small documents in memory, layers wherever they are put."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol, cast
 
 from compass.digests import Digest
 from compass.errors import InvalidInput
-from compass.images.archives.aside import Aside, Inline
 from compass.images.archives.members import BLOCK, DID, Link, Member, members
-from compass.images.compression import (
-    Compression,
-    Compressor,
-    Expanded,
-    Readable,
-    Tap,
-    compression_of,
-    drain,
-    gzip_compressor,
-)
-from compass.images.layout import BlobWriter, Layout
+from compass.images.compression import Compression, Tap, compression_of
 from compass.images.manifests import MAX_MANIFEST_BYTES
+from compass.inflating import Readable
 
 MAX_DOCUMENTS_BYTES = 64 << 20
 MAX_LINKS = 32
@@ -43,13 +33,6 @@ class Layer:
     diff_id: Digest
     compression: Compression
     kept: bool
-
-
-NO_LAYERS: Mapping[Digest, Layer] = {}
-
-
-class Mistaken(Exception):  # a signal inside this room, no failure
-    """A layer was taken for one seen before, by its name and size, and is another one."""
 
 
 @dataclass
@@ -80,19 +63,6 @@ class Content:
         return self.layers.get(self.resolve(name))
 
 
-class Known(Protocol):
-    """Layers that are in the layout already, by the name and size of the member that they were."""
-
-    def get(self, member: str, member_size: int) -> Layer | None:
-        """Return the layer that a member of this name and size was before; ``None`` when it is not known."""
-
-    def hold(self, member: str, member_size: int, layer: Layer) -> None:
-        """Know a layer in this run alone."""
-
-    def put(self, member: str, member_size: int, layer: Layer, archive: Digest) -> None:
-        """Know a layer that is in its place now, and write it down."""
-
-
 class LayerStore(Protocol):
     """Takes layers as they come by."""
 
@@ -101,89 +71,6 @@ class LayerStore(Protocol):
 
     def kept(self, member: Member, kind: Compression, where: str) -> Layer:
         """Take a blob as it is."""
-
-
-class Compressing:
-    """Layers go into a layout, each as soon as it is whole; those that ``known`` has are hashed and compared only.
-
-    ``archive`` is the digest of what they come from.  Layers that ``elsewhere`` has, by diff ID, are taken from there
-    and not kept.  ``spare`` tells whether a processor has nothing to do, so that a second thread helps.
-    """
-
-    def __init__(
-        self,
-        layout: Layout,
-        known: Known,
-        archive: Digest,
-        *,
-        trusting: bool = True,
-        spare: Callable[[], bool] = lambda: False,
-        compressor: Callable[[], Compressor] = gzip_compressor,
-        elsewhere: Mapping[Digest, Layer] = NO_LAYERS,
-    ) -> None:
-        self._layout, self._known, self._archive, self._trusting = layout, known, archive, trusting
-        self._compressor, self._elsewhere = compressor, elsewhere
-        self._spare = spare
-
-    def plain(self, member: Member, where: str) -> Layer:
-        """Hash a layer and compress it on the way."""
-        if seen := self._seen(member):
-            return seen
-        with self._layout.batch() as batch:
-            writer, diff = batch.writer(), hashlib.sha256()
-            self._compress(member, writer, diff.update)
-            diff_id = Digest(f"sha256:{diff.hexdigest()}")
-            if layer := self._elsewhere.get(diff_id):
-                writer.discard()
-                self._known.hold(member.name, member.size, layer)
-                return layer
-            layer = Layer(writer.finish(), writer.size, diff_id, "gzip", kept=False)
-        self._known.put(member.name, member.size, layer, self._archive)
-        return layer
-
-    def _compress(self, member: Member, writer: BlobWriter, hash_piece: Callable[[memoryview | bytes], None]) -> None:
-        compressor = self._compressor()
-
-        def pack(piece: bytes | memoryview) -> None:
-            if packed := compressor.compress(piece):
-                writer.write(packed)
-
-        with self._follow(pack) as follower:
-
-            def take(piece: bytes | memoryview) -> None:
-                hash_piece(piece)
-                follower.put(piece)
-
-            take(member.head)
-            drain(member.rest, take)
-        writer.write(compressor.flush())
-
-    def _follow(self, take: Callable[[bytes | memoryview], None]) -> Aside | Inline:
-        return Aside(take) if self._spare() else Inline(take)
-
-    def kept(self, member: Member, kind: Compression, where: str) -> Layer:
-        """Copy a blob and hash what it expands to."""
-        if seen := self._seen(member):
-            return seen
-        with self._layout.batch() as batch:
-            writer, diff = batch.writer(), hashlib.sha256()
-            tap = Tap(member.head, member.rest, writer.write)
-            with self._follow(diff.update) as follower:
-                drain(Expanded(tap, kind, DID, where), follower.put)
-            drain(tap, lambda _: None)
-            layer = Layer(writer.finish(), writer.size, Digest(f"sha256:{diff.hexdigest()}"), kind, kept=True)
-        self._known.put(member.name, member.size, layer, self._archive)
-        return layer
-
-    def _seen(self, member: Member) -> Layer | None:
-        """Return the layer that a member is known to be, hashed and compared; ``None`` when it is not known."""
-        if not self._trusting or (seen := self._known.get(member.name, member.size)) is None:
-            return None
-        hasher = hashlib.sha256(member.head)
-        drain(member.rest, hasher.update)
-        if f"sha256:{hasher.hexdigest()}" != (seen.digest if seen.kept else seen.diff_id):
-            raise Mistaken
-        return seen
 
 
 class Passing:
@@ -206,7 +93,7 @@ def read_content(stream: BinaryIO, where: str, store: LayerStore, watch: Callabl
 
     Raises:
         InvalidInput: the archive is bad; archive and member are named.
-        Mistaken: as ``Compressing`` does.
+        Mistaken, Unspliced: as ``Storing`` does.
     """
     head = stream.read(BLOCK)
     content = Content(where)

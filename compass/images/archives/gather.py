@@ -11,10 +11,11 @@ from compass.bundle.files import BundleFiles
 from compass.digests import Digest
 from compass.errors import InvalidInput
 from compass.images.archives.assemble import SavedEntry, read_diff_ids
-from compass.images.archives.content import NO_LAYERS, Content, Layer, read_content
+from compass.images.archives.content import Content, Layer, read_content
 from compass.images.archives.known import KnownLayers
 from compass.images.archives.members import Member
 from compass.images.archives.normalise import normalise
+from compass.images.archives.storing import NO_LAYERS
 from compass.images.compression import Compression
 from compass.images.deflate import BlockGzip
 from compass.images.layout import Layout

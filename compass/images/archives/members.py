@@ -17,6 +17,7 @@ from typing import Any
 
 from compass.errors import InvalidInput
 from compass.images.compression import Expanded, Tap, compression_of, drain
+from compass.inflating import Inflating
 
 MAX_MEMBERS = 100_000
 MAX_EXTENDED_BYTES = 1 << 20
@@ -28,12 +29,16 @@ _EXTENDED = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 
 @dataclass(frozen=True)
 class Member:
-    """A file of an archive, to be read before the next one; ``head`` is its first block, ``rest`` what follows."""
+    """A file of an archive, to be read before the next one; ``head`` is its first block, ``rest`` what follows.
+
+    ``inflating`` is what gives them, where the archive is compressed by gzip.
+    """
 
     name: str
     size: int
     head: bytes
     rest: io.RawIOBase
+    inflating: Inflating | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def _pax_records(data: bytes, where: str) -> Iterator[tuple[str, str]]:
         at += length
 
 
-def _header(stream: io.RawIOBase, where: str, *, first: bool) -> tarfile.TarInfo | None:
+def _header(stream: Expanded, where: str, *, first: bool) -> tarfile.TarInfo | None:
     """Return the next header; ``None`` at the end marker."""
     block = _exactly(stream, BLOCK, where)
     if block == bytes(BLOCK):
@@ -138,7 +143,7 @@ def _header(stream: io.RawIOBase, where: str, *, first: bool) -> tarfile.TarInfo
     return info
 
 
-def _member(stream: io.RawIOBase, info: tarfile.TarInfo, where: str) -> Iterator[Member | Link]:
+def _member(stream: Expanded, info: tarfile.TarInfo, where: str) -> Iterator[Member | Link]:
     name = posixpath.normpath(info.name)
     if _leads_out(name):
         raise InvalidInput(DID, f"{where}: {info.name!r}", found="a path that leads out of the archive")
@@ -148,7 +153,7 @@ def _member(stream: io.RawIOBase, info: tarfile.TarInfo, where: str) -> Iterator
         yield _link(name, info.linkname, where)
     elif info.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE):
         part = _Part(stream, info.size, f"{where}: {name}")
-        yield Member(name, info.size, _exactly(part, min(BLOCK, info.size), where), part)
+        yield Member(name, info.size, _exactly(part, min(BLOCK, info.size), where), part, stream.inflating)
         drain(part, _ignore)
         _exactly(stream, -info.size % BLOCK, where)
     elif not info.isdir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import BinaryIO
@@ -13,11 +13,13 @@ from compass.bundle.files import BundleFiles
 from compass.digests import Digest, digest_of_stream
 from compass.errors import InvalidInput
 from compass.images.archives.assemble import Assembled, Assembler
-from compass.images.archives.content import NO_LAYERS, Compressing, Content, Layer, Mistaken, Passing, read_content
+from compass.images.archives.content import Content, Layer, Passing, read_content
 from compass.images.archives.known import KnownLayers
 from compass.images.archives.members import DID
+from compass.images.archives.splicing import Unspliced
+from compass.images.archives.storing import NO_LAYERS, Mistaken, Storing
 from compass.images.archives.sweep import in_use
-from compass.images.compression import Compressor, gzip_compressor
+from compass.images.compression import Compressor
 from compass.images.layout import Layout
 from compass.images.manifests import stored_image
 from compass.images.model import StoredImage
@@ -49,21 +51,24 @@ def normalise(
     *,
     workers: int | None = None,
     digests: Mapping[str, Digest] = _NO_DIGESTS,
-    compressor: Callable[[], Compressor] = gzip_compressor,
+    compressor: Callable[[], Compressor] | None = None,
     elsewhere: Mapping[Digest, Layer] = NO_LAYERS,
+    on_read: Callable[[Sequence[StoredImage]], None] | None = None,
 ) -> dict[str, list[StoredImage]]:
     """Bring the images of archives into a layout and return them by archive name.
 
     An archive read before is found again by its sha256; ``digests`` are those already known from checking the
     bundle's checksums, others are taken here.  As many archives as there are ``workers`` (default: processors)
     are read at a time.  ``elsewhere`` are layers by diff ID that need not be kept: the layout has them beneath.
+    ``on_read`` gets the images of each archive that was read now, once it is, and may raise to end it all.  With a
+    ``compressor`` every layer is compressed by it; else what an archive has compressed may be taken over.
 
     Raises:
         InvalidInput: an archive is bad; nothing of it is left in the layout.
         StepFailed: the disk said no.
     """
-    store = partial(Compressing, compressor=compressor, elsewhere=elsewhere)
-    run = _Run(files, layout, progress, digests, store, len(names))
+    store = partial(Storing, compressor=compressor, elsewhere=elsewhere)
+    run = _Run(files, layout, progress, digests, store, len(names), on_read)
     progress.begin(STEP, sum(files.size(name) for name in names), "bytes")
     most = max(1, min(workers or os.cpu_count() or 1, len(names)))
     with in_use(layout), ThreadPoolExecutor(max_workers=most) as pool:
@@ -86,11 +91,12 @@ class _Run:
         layout: Layout,
         progress: Progress,
         digests: Mapping[str, Digest],
-        store: Callable[..., Compressing],
+        store: Callable[..., Storing],
         count: int,
+        on_read: Callable[[Sequence[StoredImage]], None] | None,
     ) -> None:
         self._files, self._layout, self._progress, self._digests = files, layout, progress, digests
-        self._store, self._known = store, KnownLayers(layout)
+        self._store, self._known, self._on_read = store, KnownLayers(layout), on_read
         self._left, self._processors = count, os.cpu_count() or 1
         self._lock = threading.Lock()
         self.stop = threading.Event()
@@ -108,13 +114,22 @@ class _Run:
         if (images := self._layout.recall(digest)) is not None:
             self._progress.advance(STEP, self._files.size(name))
             return images
-        told = _Told(self._progress, self.stop)
-        try:
-            images = self._read(name, digest, told, trusting=True)
-        except Mistaken:
-            images = self._read(name, digest, told, trusting=False)
+        images = self._read_until_sure(name, digest)
         self._layout.remember(digest, images)
+        if self._on_read:
+            self._on_read(images)
         return images
+
+    def _read_until_sure(self, name: str, digest: Digest) -> list[StoredImage]:
+        told = _Told(self._progress, self.stop)
+        trusting = splicing = True
+        while True:
+            try:
+                return self._read(name, digest, told, trusting=trusting, splicing=splicing)
+            except Mistaken:
+                trusting = False
+            except Unspliced:
+                splicing = False
 
     def _spare(self) -> bool:
         return self._left < self._processors
@@ -123,16 +138,18 @@ class _Run:
         with self._files.open(name) as stream:
             return digest_of_stream(stream)
 
-    def _read(self, name: str, digest: Digest, told: _Told, *, trusting: bool) -> list[StoredImage]:
+    def _read(self, name: str, digest: Digest, told: _Told, *, trusting: bool, splicing: bool) -> list[StoredImage]:
         where = f"{self._files}/{name}"
         told.position = 0
-        store = self._store(self._layout, self._known, digest, trusting=trusting, spare=self._spare)
+        store = self._store(self._layout, self._known, digest, trusting=trusting, splicing=splicing, spare=self._spare)
         try:
             with self._files.open(name) as stream:
                 content = read_content(stream, where, store, told.watch)
             with self._layout.batch() as batch:
                 images = self._assemble(content, batch.put)
         except InvalidInput:
+            if store.took_known:  # one of them may not be what the archive means
+                raise Mistaken from None
             self._known.forget(digest)
             raise
         return [stored_image(name, self._layout, image.digest) for image in images for name in image.names]

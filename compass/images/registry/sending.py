@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
@@ -15,7 +15,8 @@ from compass.images.registry.slots import Slots, Turns
 from compass.images.registry.upload import upload
 
 # What is half sent when a run is killed may have to be sent again: distribution's registry forgets an upload whose last
-# answer was lost.  So the blobs on their way at a time are a small part of the whole; more would be a little faster.
+# answer was lost.  So the blobs on their way at a time are a small part of the whole, or no more than the largest blob,
+# which is on its way at some time in any case; more would be a little faster.
 PART_ON_THE_WAY = 1 / 20
 
 
@@ -29,7 +30,7 @@ class Sent(NamedTuple):
 class Sender:
     """Brings blobs to repositories; shared by the threads of one load.
 
-    ``total_bytes`` is the size of all its blobs; ``told`` gets what is done; setting ``stop`` ends every upload.
+    ``sizes_bytes`` are those of all its blobs; ``told`` gets what is done; setting ``stop`` ends every upload.
     """
 
     def __init__(
@@ -38,11 +39,11 @@ class Sender:
         source: BlobSource,
         slots: Slots,
         sessions: Sessions | None,
-        total_bytes: int,
+        sizes_bytes: Collection[int],
         told: Callable[[int], None],
     ) -> None:
         self._registry, self._source, self._slots, self._sessions = registry, source, slots, sessions
-        self._turns = Turns(int(total_bytes * PART_ON_THE_WAY))
+        self._turns = Turns(max(int(sum(sizes_bytes) * PART_ON_THE_WAY), *sizes_bytes, 0))
         self._told = told
         self.stop = threading.Event()
 
