@@ -28,7 +28,7 @@ SHARED = ("real_node", "site_of_nights", "own_site", "site", "control_plane")
 #: Groups that take minutes: they begin first, so that none of them is left alone at the end.
 LONGEST = (
     "fleet", "nights", "worker", "outages", "rehearse", "full-run", "nothing-lost", "prefect-windows", "uploads",
-    "own-window", "own-site", "prefect-deploy", "site", "real-node",
+    "own-window", "unlucky", "own-site", "prefect-deploy", "site", "real-node",
 )  # fmt: skip
 
 

@@ -50,12 +50,13 @@ class Job:
 
 
 @pytest.fixture(scope="module")
-def job(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Iterator[Job]:
+def job(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Job]:
     with make_site(releases=RELEASES) as site:
         wait_settled(site)
         bundle = site.folder / "compass-upgrade-2.7.0-2.7.1" / "comapss-component-upgrade"
         made = legacy_bundle(bundle)
-        yield Job(site, bundle, made.saved, Desk(tmp_path_factory.mktemp("full-run") / "desk", prefect_home))
+        folder = tmp_path_factory.mktemp("full-run")
+        yield Job(site, bundle, made.saved, Desk(folder / "desk", folder / "prefect", {"PREFECT_API_URL": prefect_api}))
 
 
 def kubectl(site: Site, cluster: str, *words: str, folder: Path) -> str:

@@ -167,7 +167,7 @@ def test_a_packed_bundle_is_loaded_without_decompression_and_scratch_space(
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("something is decompressed")
 
-    monkeypatch.setattr(compression, "_open_gzip", refuse)
+    monkeypatch.setattr(compression, "Inflating", refuse)
     monkeypatch.setattr(gzip, "open", refuse)
     monkeypatch.setattr(zlib, "decompressobj", refuse)
     with workplace(whole, tmp_path / "desk", {"registry": site_registry(empty)}) as place:

@@ -16,7 +16,7 @@ from rehearsal.pods import Behaviour
 from rehearsal.site import SimulatedSite
 from tests.flows.running import Desk, ended
 
-pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("rehearse")]
+pytestmark = [pytest.mark.prefect, pytest.mark.shared_prefect, pytest.mark.xdist_group("unlucky")]
 
 
 @pytest.fixture

@@ -148,8 +148,6 @@ class _Run:
             with self._layout.batch() as batch:
                 images = self._assemble(content, batch.put)
         except InvalidInput:
-            if store.took_known:  # one of them may not be what the archive means
-                raise Mistaken from None
             self._known.forget(digest)
             raise
         return [stored_image(name, self._layout, image.digest) for image in images for name in image.names]

@@ -19,7 +19,7 @@ Take = Callable[[bytes | memoryview], None]
 
 
 class Mistaken(Exception):  # a signal inside this room, no failure
-    """A layer was taken for one that is known, and may be another one: all must be read again."""
+    """A layer was taken for one that is known, by its name and size, and is another one."""
 
 
 class Known(Protocol):
@@ -36,15 +36,13 @@ class Known(Protocol):
 
 
 class Storing:
-    """Puts layers into a layout, each as soon as it is whole; one that ``known`` has is not taken again.
+    """Puts layers into a layout, each as soon as it is whole; one that ``known`` has is not stored again.
 
     ``archive`` is the digest of what they come from.  Layers that ``elsewhere`` has, by diff ID, are taken from there
     and not kept.  ``spare`` tells whether a processor has nothing to do, so that a second thread helps.
 
-    With a ``compressor`` every layer is compressed anew, and one that is known is hashed and compared.  Without one,
-    what the archive has compressed is taken over, and a known layer is passed: that it is what the archive means is
-    seen from the digests that its documents name, which whoever reads must compare.  Only what is ``trusting`` believes
-    that a layer is known, and only what is ``splicing`` takes over.
+    With a ``compressor`` every layer is compressed anew; without one, what is ``splicing`` takes over what the archive
+    has compressed.  Only what is ``trusting`` looks for known layers, by name and size; it hashes each and compares.
 
     Raises:
         Mistaken, Unspliced: the archive must be read again by what is not trusting, or not splicing.
@@ -65,7 +63,6 @@ class Storing:
         self._layout, self._known, self._archive = layout, known, archive
         self._trusting, self._splicing = trusting, splicing and compressor is None
         self._compressor, self._elsewhere, self._spare = compressor, elsewhere, spare
-        self.took_known = False
 
     def plain(self, member: Member, where: str) -> Layer:
         """Hash a layer and write it as gzip."""
@@ -120,15 +117,13 @@ class Storing:
         return layer
 
     def _seen(self, member: Member) -> Layer | None:
-        """Return the layer that a member is known to be; ``None`` when it is not known."""
+        """Return the layer that a member is known to be, hashed and compared; ``None`` when it is not known."""
         if not self._trusting or (seen := self._known.get(member.name, member.size)) is None:
             return None
-        self.took_known = True
-        if self._compressor:
-            hasher = hashlib.sha256()
-            _take(member, hasher.update)
-            if f"sha256:{hasher.hexdigest()}" != (seen.digest if seen.kept else seen.diff_id):
-                raise Mistaken
+        hasher = hashlib.sha256()
+        _take(member, hasher.update)
+        if f"sha256:{hasher.hexdigest()}" != (seen.digest if seen.kept else seen.diff_id):
+            raise Mistaken
         return seen
 
 
