@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from compass.igzip import DAMAGED, fast_zlib
 
 WINDOW_BYTES = 32 << 10
 RAW = -15  # 15 bits of window, neither header nor trailer
-PROOF_BYTES = 16 << 10  # of content that must follow a beginning, so that it is no chance
+LEAST_CONTENT_BYTES = 16 << 10  # that must follow a beginning, so that it is no chance
+MOST_CANDIDATES = 1000  # of which nearly all fail at once
 
 _DYNAMIC = 0b100  # BFINAL 0, BTYPE 10
 # What blocks of real content have; one that has not is passed, and the next one found.
@@ -45,16 +47,22 @@ _HEADER = re.compile(
 )
 
 
-def find_block(data: bytes, first_bit: int, before: bytes, content: bytes) -> tuple[int, int] | None:
+def find_block(
+    data: bytes, first_bit: int, before: bytes, content: bytes, *, proof_bytes: int = 0
+) -> tuple[int, int] | None:
     """Return where a block begins in ``data``, at or after ``first_bit``: its bit there, and its place in ``content``.
 
     ``content`` is all that a decompressor gives after ``data``; ``before`` is what it had given, at least
-    WINDOW_BYTES of it.  ``None``: there is none, or too little follows it to prove it.
+    WINDOW_BYTES of it.  ``None``: there is none, or it is not followed by enough to prove it: ``proof_bytes`` of
+    ``data`` and LEAST_CONTENT_BYTES of ``content``.
     """
-    for bit in _candidates(data, first_bit):
+    last_bit = 8 * (len(data) - proof_bytes)
+    for bit in islice(_candidates(data, first_bit), MOST_CANDIDATES):
+        if bit > last_bit:
+            break
         stream = go_on(data, bit)
         expanded = _expand(stream, _NO_WINDOW, len(content) + 1)
-        if expanded is None or not PROOF_BYTES <= len(expanded) <= len(content):
+        if expanded is None or not LEAST_CONTENT_BYTES <= len(expanded) <= len(content):
             continue
         place = len(content) - len(expanded)
         window = (before[-WINDOW_BYTES:] + content[:place])[-WINDOW_BYTES:]
@@ -70,7 +78,7 @@ def _candidates(data: bytes, first_bit: int) -> Iterator[int]:
         found = []
         for shift in range(8):
             shifted = (part >> shift).to_bytes(_STRIDE + _HEADER_BYTES, "little")
-            places = (x.start() for x in _HEADER.finditer(shifted, 0, _STRIDE))
+            places = (x.start() for x in _HEADER.finditer(shifted) if x.start() < _STRIDE)
             found += [(start + x) * 8 + shift for x in places if _is_whole_code(shifted[x + 1 : x + _HEADER_BYTES])]
         yield from sorted(x for x in found if x >= first_bit)
 

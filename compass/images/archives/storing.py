@@ -71,7 +71,7 @@ class Storing:
         with self._layout.batch() as batch:
             writer, diff = batch.writer(), hashlib.sha256()
             if self._splicing and member.inflating and member.size >= MIN_LAYER_BYTES:
-                self._splice(member, Splicing(member.inflating, writer.write), diff.update)
+                self._splice(member, Splicing(member.inflating, writer.write, member.size), diff.update)
             else:
                 self._compress(member, writer, diff.update)
             diff_id = Digest(f"sha256:{diff.hexdigest()}")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from compass.igzip import fast_zlib
-from compass.images.blocks import PROOF_BYTES, RAW, WINDOW_BYTES, cut_off, find_block, go_on
+from compass.images.blocks import LEAST_CONTENT_BYTES, RAW, WINDOW_BYTES, cut_off, find_block, go_on
 from tests.material.images import noise, prose
 
 TEXT = prose(1_500_000, "blocks")
@@ -93,7 +93,7 @@ def test_what_too_little_follows_is_not_found() -> None:
         bit = block[0] + 1
         places.append(block[1])
     assert places
-    assert len(content) - places[-1] >= PROOF_BYTES
+    assert len(content) - places[-1] >= LEAST_CONTENT_BYTES
 
 
 def test_other_content_than_what_follows_proves_nothing() -> None:
