@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from tests.flows.running import Desk, Ended, site_registry
 from tests.material.bundles import component_images, legacy_bundle
+from tests.material.images import prose
 from tests.servers.node import RealNode
 from tests.servers.registry import DockerRegistry
 
@@ -47,7 +48,10 @@ def cluster(real_node: RealNode, registry: DockerRegistry, desk: Desk) -> Cluste
 
 @pytest.fixture
 def real_bundle(tmp_path: Path) -> Path:
-    return legacy_bundle(tmp_path / "bundle" / "component", component_images(real=True)).folder
+    """A bundle with an image that has a layer large enough to be taken over as the archive has it."""
+    minion, *others = component_images(real=True)
+    minion = replace(minion, layers=[*minion.layers, {"usr/share/words": prose(5 << 20, "real node")}])
+    return legacy_bundle(tmp_path / "bundle" / "component", [minion, *others]).folder
 
 
 def test_real_pods_run_from_the_site_registry_and_check_proves_their_digests(
@@ -66,6 +70,10 @@ def test_real_pods_run_from_the_site_registry_and_check_proves_their_digests(
         repository, _, tag = f"release/{name}".partition(":")
         digest = cluster.registry.manifest(repository, tag)[1]
         assert running[name] == f"{cluster.registry.host}/{repository}@{digest}"
+    document = json.loads(cluster.registry.manifest("release/am_minion", "v0.0.7")[0])
+    layer = cluster.registry.blob("release/am_minion", max(document["layers"], key=lambda x: x["size"])["digest"])
+    taken = layer[len(layer) // 2 :][: 64 << 10]
+    assert taken in next((real_bundle / "images").glob("am?minion*")).read_bytes(), "it is as the archive had it"
     checked = cluster.run("check", real_bundle, "--output", "json")
     assert checked.status == 0, checked.err
     evidence = json.loads(checked.out)["clusters"][0]["evidence"]
