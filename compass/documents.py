@@ -147,7 +147,7 @@ def parse_document(model: type[D], value: Any, where: str) -> D:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first, *others = error.errors(include_url=False, include_context=False)
+        first, *others = _told_once(error)
         place = ".".join(str(x) for x in first["loc"]) or "top level"
         more = f" (and {len(others)} more)" if others else ""
         unknown = first["type"] == "extra_forbidden"
@@ -156,6 +156,17 @@ def parse_document(model: type[D], value: Any, where: str) -> D:
             message = message[:1].lower() + message[1:]
         problem = "unknown key" if unknown else message
         raise InvalidInput("read", where, found=f"{place}: {problem}{more}", do="see docs/formats.md") from None
+
+
+def _told_once(error: ValidationError) -> list[Any]:
+    """Return what is wrong; a list is not called too short besides, because what is wrong in it was left out."""
+    found = error.errors(include_url=False, include_context=False)
+    places = [x["loc"] for x in found]
+
+    def has_wrong_parts(place: tuple[int | str, ...]) -> bool:
+        return any(len(x) > len(place) and x[: len(place)] == place for x in places)
+
+    return [x for x in found if x["type"] != "too_short" or not has_wrong_parts(x["loc"])]
 
 
 def read_text(path: Path, what: str) -> str:

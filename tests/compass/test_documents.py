@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import Field
 
 from compass import documents
 from compass.documents import Document, dump_yaml, load_all_yaml, load_yaml, parse_document, read_text
@@ -195,6 +196,23 @@ def test_the_first_wrong_place_of_a_document_is_named(value: object, said: str) 
         parse_document(Outer, value, "file.yaml")
     assert str(caught.value).startswith("read file.yaml: ")
     assert said in str(caught.value)
+
+
+class Full(Document):
+    inner: tuple[Inner, ...] = Field(min_length=1)
+
+
+@pytest.mark.parametrize(
+    ("inner", "said"),
+    [
+        ([{"number": 1, "x": 2}], "read it: inner.0.x: unknown key; see docs/formats.md"),
+        ([], "read it: inner: tuple should have at least 1 item after validation, not 0; see docs/formats.md"),
+    ],
+)
+def test_one_mistake_in_a_list_counts_once(inner: list[object], said: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_document(Full, {"inner": inner}, "it")
+    assert str(caught.value) == said
 
 
 def test_a_value_that_does_not_fit_is_not_shown() -> None:
