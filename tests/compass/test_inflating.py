@@ -39,7 +39,7 @@ def expanded(data: bytes, most: int = 1 << 30) -> tuple[bytes, list[Piece]]:
     return io.BufferedReader(stream).read(), pieces
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     parts=st.lists(st.tuples(st.integers(0, 300_000), st.integers(0, 9), st.integers(0, 40)), min_size=1, max_size=4),
     most=st.sampled_from([1, 7, 1000, PIECE_BYTES, 1 << 20]),

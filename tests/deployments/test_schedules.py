@@ -142,6 +142,7 @@ def test_prefect_takes_every_zone_that_a_window_may_have() -> None:
 
 
 @pytest.mark.prefect
+@pytest.mark.xdist_group("prefect-deploy")
 def test_a_real_server_schedules_the_runs_of_windows_at_their_openings(api: str) -> None:
     """Through its API, its database and its checks, over a year with every change of the clock."""
     since, until = utc("2027-01-01"), utc("2028-01-01")

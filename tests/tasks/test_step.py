@@ -18,6 +18,9 @@ from tasks.watching import LoggedProgress, watch, watcher
 USER = Target(name="User_1", role="user")
 
 
+pytestmark = pytest.mark.xdist_group("tasks")
+
+
 @pytest.fixture(scope="module")
 def prefect() -> Iterator[None]:
     with prefect_test_harness(server_startup_timeout=120):

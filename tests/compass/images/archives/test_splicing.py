@@ -227,7 +227,7 @@ def test_what_looks_like_a_block_and_is_none_leads_nowhere(length: int, step: in
         assert [gzip.decompress(x) for x in found] == [content, LAYERS["little"]]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     kinds=st.lists(st.tuples(st.sampled_from(["prose", "noise", "zeros"]), st.integers(0, 1_500_000)), max_size=6),
     cut=st.integers(0, 70_000),
