@@ -386,8 +386,8 @@ def test_while_a_server_starts_nothing_is_forbidden_that_is_allowed(
                 starting = pool.submit(plane.start_api)
                 looks = []
                 while not starting.done():
-                    looks += [pool.submit(look) for _ in range(4)]
-                    time.sleep(0.03)
+                    looks += [pool.submit(look) for _ in range(2)]
+                    time.sleep(0.06)
                 starting.result()
                 for each in looks:
                     each.result()  # a definition's kind may be absent for a moment, but nobody is turned away
