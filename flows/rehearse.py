@@ -27,7 +27,7 @@ from rehearsal.site import CONTROL, SimulatedSite, Trouble
 
 MOST_CLUSTERS = 500
 SHOWN_CLUSTERS = 12
-GRACE_SECONDS = 20.0
+GRACE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -139,14 +139,17 @@ class _Commands:
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a command and return its exit status; Ctrl-C goes to it and to all that it started."""
+    """Wait for a command and return its exit status; Ctrl-C lets it stop as a real run would, a second one ends it."""
     try:
         return process.wait()
     except BaseException:  # Ctrl-C, or SIGTERM as SystemExit: what was started ends before the site goes
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-                os.killpg(process.pid, number)
+        for number in (signal.SIGINT, signal.SIGKILL):
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired, KeyboardInterrupt):
+                # Prefect takes SIGTERM for the end of a flow, wherever it is; SIGINT reaches us alone.
+                os.kill(process.pid, number)
                 process.wait(GRACE_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         engine.end_server(_prefect_home(), engine.NOBODY)
         raise
 
@@ -200,7 +203,7 @@ def _stay(site: SimulatedSite, folder: Path, bundle: Path, screen: Screen) -> No
     for name, path in site.kubeconfigs(folder / "kubeconfigs").items():
         kind = "releases" if name == CONTROL else "deployments"
         screen.say(f"{name}: {here / 'kubectl'} --kubeconfig {path} get {kind} -A")
-    screen.say(f"again: {here / 'compass-upgrade'} plan {bundle} --site {site.folder}")
+    screen.say(f"again: {here / 'compass-upgrade'} plan {bundle} --site {site.folder} --state-dir {folder / 'state'}")
     screen.say(f"backups and reports: {folder / 'state'}")
     screen.say("the site stays up until Ctrl-C")
     stop = threading.Event()

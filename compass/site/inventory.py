@@ -239,7 +239,15 @@ def read_inventory(path: Path) -> Inventory:
     Raises:
         InvalidInput: absent, no YAML, or something in it is wrong; the place is named.
     """
-    return parse_document(Inventory, load_yaml(read_text(path, "inventory"), str(path)), str(path))
+    return parse_document(Inventory, load_yaml(_text(path), str(path)), str(path))
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path, "inventory")
+    except InvalidInput as error:
+        raise InvalidInput(error.did, error.subject, found=error.found, expected=error.expected,
+                           do="pass --inventory with its file") from None  # fmt: skip
 
 
 def refuse_never_open(inventory: Inventory, now: datetime, where: str) -> None:

@@ -97,7 +97,8 @@ def home_kubeconfig(where: Where, files: SiteFiles) -> Path:
     """
     path = Path(where.kubeconfig).expanduser() if where.kubeconfig else files.kubeconfig
     if not path.is_file():
-        do = "pass --kubeconfig, or --site with the folder that has it" if not where.kubeconfig else ""
+        do = "pass --kubeconfig, or --site with the folder that has it; an inventory names one or the other"
+        do = "" if where.kubeconfig else do
         raise InvalidInput("read kubeconfig", path, found="no such file", do=do)
     return path
 

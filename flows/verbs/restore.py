@@ -60,7 +60,8 @@ def _newest(place: Workplace, target: Target) -> Path:
     whole = [path for path, index in there if isinstance(index, BackupIndex)
              and index.bundle != BEFORE_RESTORE and index.cluster_uid == uid]  # fmt: skip
     if not whole:
-        raise InvalidInput("restore cluster", target.name, found=f"no backup below {above}", do="name its folder")
+        do = "name its folder, or pass --state-dir"
+        raise InvalidInput("restore cluster", target.name, found=f"no backup below {above}", do=do)
     return whole[0]
 
 

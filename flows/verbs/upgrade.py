@@ -167,4 +167,5 @@ def _show_clusters(screen: Screen, report: RunReport, path: Path) -> None:
 
 
 def _counts(report: ClusterReport) -> str:
-    return ", ".join(f"{n} {action}" for action, n in report.counts.items() if n)
+    counts = ", ".join(f"{n} {action}" for action, n in report.counts.items() if n)
+    return counts if not counts or report.state in ("upgraded", "unchanged") else f"planned: {counts}"

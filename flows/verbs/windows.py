@@ -38,10 +38,12 @@ def windows(path: Path, screen: Screen, *, weeks: int, svg: Path | None) -> int:
         for site, cluster in inventory.each()
     ]
     if svg is not None:
+        if not svg.expanduser().parent.is_dir():
+            raise InvalidInput("write picture", svg, found="no such folder", expected="a folder that is there")
         rows = [Row(cluster.name, found, inventory.calendar(site, cluster).freezes) for site, cluster, found in cells]
         write_file(svg, draw(rows, now, weeks * 7, common_zone(rows)).encode())
         screen.tell(f"written: {svg}")
-    screen.result([_json(*x) for x in cells], lambda: _show(screen, cells, weeks))
+    screen.result([_json(*x) for x in cells], lambda: _show(screen, cells, weeks, now))
     return EXIT_DONE
 
 
@@ -53,7 +55,7 @@ def look_ahead(
     return coming(calendar, verbs, list(cluster.schedules.items()), now, until)
 
 
-def _show(screen: Screen, cells: list[Cell], weeks: int) -> None:
+def _show(screen: Screen, cells: list[Cell], weeks: int, now: datetime) -> None:
     rows: list[tuple[str, ...]] = []
     for site, cluster, found in cells:
         lines: list[tuple[datetime, tuple[str, ...]]] = []
@@ -61,6 +63,7 @@ def _show(screen: Screen, cells: list[Cell], weeks: int) -> None:
             lines.append((found.openings[0].start, ("at any time", *_frozen_between(found), "", "")))
         for opening in found.openings[:SHOWN] if not found.always else ():
             start, end = (f"{x:%a %Y-%m-%d %H:%M}" for x in opening.local)
+            start = "open now" if opening.start <= now else start
             lines.append((opening.start, (start, end, opening.timezone, _planned(found, opening))))
         if not found.always and (rest := found.openings[SHOWN:]):
             lines.append((rest[0].start, (f"and {len(rest)} more in {weeks} weeks", "", "", "")))

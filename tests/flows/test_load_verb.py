@@ -140,7 +140,7 @@ def test_a_changed_byte_of_a_packed_bundle_is_found_first(desk: Desk, tmp_path: 
 def test_http_is_spoken_only_when_it_is_asked_for_by_name(desk: Desk, bundle: Path, empty: DockerRegistry) -> None:
     done = load(desk, bundle, empty.host)
     assert done.status == 2
-    assert "no TLS, expected https; use http for this registry if that is meant" in done.error
+    assert "no TLS, expected https; pass --registry http://" in done.error
 
 
 def test_a_registry_that_is_away_is_a_failure(desk: Desk, bundle: Path, empty: DockerRegistry) -> None:

@@ -87,17 +87,18 @@ class Wire:
     def _failure(self, error: httpx.HTTPError, host: str) -> InvalidInput | StepFailed | Transient:
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
-                do = "name the certificate of its authority as the registry's CA file"
+                do = "pass --registry-ca with the certificate of its authority, and the name that it has there"
                 found = f"a certificate that is not trusted ({cause.verify_message})"
                 return InvalidInput("connect to registry", host, found=found, do=do)
             if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
-                do = "use http for this registry if that is meant"
+                do = f"pass --registry http://{host} if that is meant"
                 return InvalidInput("connect to registry", host, found="no TLS", expected="https", do=do)
         if isinstance(error, httpx.LocalProtocolError):
             return StepFailed("send to registry", host, found=str(error).lower())
         if isinstance(error, httpx.TimeoutException):
-            return Transient("ask registry", host, found="no answer in time")
-        return Transient("ask registry", host, found=(str(error) or type(error).__name__).lower())
+            return Transient("ask registry", host, found="no answer in time", do="see whether it runs")
+        found = (str(error) or type(error).__name__).lower()
+        return Transient("ask registry", host, found=found, do="see whether it runs, and --registry is right")
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:

@@ -98,12 +98,15 @@ def test_without_the_right_password_we_are_refused_and_told_what_to_do(
 
 
 def test_an_authority_that_is_not_trusted_is_told(closed: DockerRegistry) -> None:
-    with Registry(closed.host) as door, pytest.raises(InvalidInput, match=r"not trusted .* CA file"):
+    with Registry(closed.host) as door, pytest.raises(InvalidInput, match=r"not trusted .* pass --registry-ca"):
         door.ping()
 
 
 def test_a_registry_without_tls_is_told(registry: DockerRegistry) -> None:
-    with Registry(registry.host) as door, pytest.raises(InvalidInput, match="no TLS, expected https; use http"):
+    with (
+        Registry(registry.host) as door,
+        pytest.raises(InvalidInput, match="no TLS, expected https; pass --registry http://"),
+    ):
         door.ping()
 
 
