@@ -118,10 +118,10 @@ def _compared(wanted: Wanted, found: Found, fields: Mapping[str, Any]) -> Change
     add = tuple(x for x in wanted.schedules if x not in kept)
     if add or remove:
         differs = (*differs, "schedules")
-    off = [x for x in found.schedules if not x.active]
-    # A rule that replaces what was switched off is switched off too.
-    active = not off or len(off) < len(found.schedules)
-    operator = (["paused"] if found.paused else []) + (["schedule switched off"] if off else [])
+    # A rule that replaces what was switched off is switched off too; one that replaces nothing, where all others are.
+    active = any(x.active for x in remove or found.schedules) or not found.schedules
+    stays_off = any(not x.active and x not in remove for x in found.schedules) or bool(add and not active)
+    operator = (["paused"] if found.paused else []) + (["schedule switched off"] if stays_off else [])
     return Change(
         "update" if differs else "unchanged", wanted, found, differs, add, active, tuple(remove), ", ".join(operator)
     )

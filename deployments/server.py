@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -65,7 +65,7 @@ def connect() -> Iterator[Server]:
         server = Server(client, _without_password(address))
         try:
             server.refuse_another_version()
-        except Transient as error:  # nothing has begun yet: the address is what is wrong, as far as anybody knows
+        except (Transient, StepFailed) as error:  # nothing has begun: the address is wrong, as far as anybody knows
             raise InvalidInput(error.did, error.subject, found=error.found, expected="a Prefect server that answers",
                                do=error.do) from None  # fmt: skip
         yield server
@@ -86,8 +86,11 @@ class Server:
         Raises:
             InvalidInput: the server is of another major version.
         """
-        version = self._ask("ask version of", self.address, self._client.api_version)
+        version: object = self._ask("ask version of", self.address, self._client.api_version)
         ours = prefect.__version__
+        if not isinstance(version, str):
+            raise InvalidInput("use Prefect server", self.address, found="an answer that is none of Prefect's",
+                               expected="http://host:4200/api as PREFECT_API_URL")  # fmt: skip
         if version.partition(".")[0] != ours.partition(".")[0]:
             raise InvalidInput("use Prefect server", self.address, found=f"version {version}",
                                expected=f"the major version of {ours}")  # fmt: skip
@@ -159,16 +162,38 @@ class Server:
                 work_pool_name=wanted.work_pool, concurrency_limit=wanted.concurrency_limit,
                 concurrency_options=_options(wanted), pull_steps=[],
             )  # fmt: skip
-            self._ask("update deployment", wanted.full_name, partial(self._client.update_deployment, here, update))
+            self._ask_there("update deployment", wanted, partial(self._client.update_deployment, here, update))
         if change.add:
             # Added before the old ones go: killed in between, the next deploy takes the old ones away.
             new = [_schedule(x, active=change.active) for x in change.add]
-            self._ask("schedule", wanted.full_name, partial(self._client.create_deployment_schedules, here, new))
+            self._ask_there("schedule", wanted, partial(self._client.create_deployment_schedules, here, new))
         for old in change.remove:
-            self._ask(
-                "remove a schedule of", wanted.full_name,
-                partial(self._client.delete_deployment_schedule, here, UUID(old.id)),
-            )  # fmt: skip
+            self._unschedule(wanted, here, old.id)
+        if change.add:
+            self._remove_doubles(wanted, here)
+
+    def _unschedule(self, wanted: Wanted, here: UUID, schedule: str) -> None:
+        delete = partial(self._client.delete_deployment_schedule, here, UUID(schedule))
+        with suppress(ObjectNotFound):  # somebody else who deploys did it
+            self._ask("remove a schedule of", wanted.full_name, delete)
+
+    def _remove_doubles(self, wanted: Wanted, here: UUID) -> None:
+        """Leave each rule once where somebody else who deploys has added it too; both leave the same one."""
+        read = partial(self._client.read_deployment_schedules, here)
+        there = [_found_schedule(x) for x in self._ask_there("read schedules of", wanted, read)]
+        kept: set[Schedule | None] = set()
+        for each in sorted(there, key=lambda x: x.id):
+            if each.rule in wanted.schedules and each.rule in kept:
+                self._unschedule(wanted, here, each.id)
+            kept.add(each.rule)
+
+    def _ask_there(self, did: str, wanted: Wanted, call: Callable[[], T]) -> T:
+        """Ask something of a deployment that may have been deleted since it was looked at."""
+        try:
+            return self._ask(did, wanted.full_name, call)
+        except ObjectNotFound:
+            raise Transient(did, wanted.full_name, found="somebody has deleted it meanwhile",
+                            do="give the same command again") from None  # fmt: skip
 
     def _delete(self, found: Found) -> None:
         # A deployment's schedules and the runs that they planned go with it.

@@ -63,6 +63,10 @@ class Wanted:
         return f"{self.flow.name}/{self.name}"
 
 
+#: What a label must not say: whose a deployment is, and where.
+_OUR_TAGS = frozenset({_OF_INVENTORY.removesuffix(":"), "site", "role", MADE_BY})
+
+
 def tags_of(inventory: Inventory) -> tuple[str, str]:
     """Return the tags that every deployment of an inventory has, and no other one."""
     return MADE_BY, f"{_OF_INVENTORY}{inventory.name}"
@@ -90,7 +94,7 @@ def _wanted(inventory: Inventory, site: InventorySite, cluster: InventoryCluster
         description=f"{verb.capitalize()} cluster {cluster.name} ({cluster.role}) of site {site.name}.",
         tags=(
             *tags_of(inventory), f"site:{site.name}", f"role:{cluster.role}",
-            *(f"{name}:{value}" for name, value in cluster.labels.items()),
+            *(f"{name}:{value}" for name, value in cluster.labels.items() if name not in _OUR_TAGS),
         ),
         parameters=_parameters(inventory, site, cluster, verb),
         work_pool=inventory.work_pool_of(site),

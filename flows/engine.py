@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 from compass import stopping
 from compass.errors import CompassError, InvalidInput, StepFailed
@@ -41,6 +42,7 @@ def set_up(environ: MutableMapping[str, str] = os.environ) -> None:
     """Give Prefect its settings before it is imported; what the user has set stays."""
     for name, value in {**SETTINGS, **COMMAND_LINE_SETTINGS}.items():
         environ.setdefault(name, value)
+    _refuse_no_address(environ.get("PREFECT_API_URL", ""))
     home = prefect_home(environ)
     # Prefect makes its database readable for all; the folder is what keeps it private.
     try:
@@ -52,6 +54,17 @@ def set_up(environ: MutableMapping[str, str] = os.environ) -> None:
             found=error.strerror or str(error),
             do="set PREFECT_HOME to a folder of yours",
         ) from None
+
+
+def _refuse_no_address(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        is_good = not text or (parts.scheme in ("http", "https") and parts.hostname is not None and parts.port != 0)
+    except ValueError:  # also of a port that is none
+        is_good = False
+    if not is_good:
+        # It may have a password in it: it is not shown.
+        raise InvalidInput("read PREFECT_API_URL", found="no address of a server", expected="http://host:4200/api")
 
 
 @contextmanager

@@ -22,7 +22,10 @@ Verb = Literal["backup", "upgrade", "check", "remove"]
 Source = Literal["clusterObjects", "clusterAPI"]
 VERBS: tuple[Verb, ...] = ("backup", "upgrade", "check", "remove")
 CHANGING: frozenset[Verb] = frozenset({"upgrade", "remove"})
-_SECRET = re.compile(r"passw|secret|token|credential|private_?key|api_?key", re.IGNORECASE)
+_SECRET = re.compile(
+    r"passw|passphrase|pwd|secret|token|credential|auth(?!or)|(private|api|ssh|cert|access|signing)[_-]?key",
+    re.IGNORECASE,
+)
 _USER_INFO = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 
 

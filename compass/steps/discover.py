@@ -18,7 +18,7 @@ from compass.site.settings import SiteFiles, home_kubeconfig
 from compass.steps.workplace import Workplace
 
 PATIENCE_SECONDS = 10.0
-_AT_ONCE = 16
+_AT_ONCE = 32
 
 
 def discover(inventory: Inventory, where: str) -> tuple[Inventory, dict[str, Origin]]:

@@ -26,6 +26,10 @@ def there(wanted: Wanted, *schedules: FoundSchedule, **other: object) -> Found:
     return Found("d", wanted.flow.name, wanted.name, wanted.tags, fields, kept)
 
 
+def replace_rule(time: str) -> Schedule:
+    return Schedule(rrule=f"DTSTART:20260101T{time}00\nRRULE:FREQ=DAILY", timezone="UTC")
+
+
 def one(wanted: Sequence[Wanted], found: Sequence[Found]) -> Change:
     (change,) = changes(wanted, found, SCHEMAS, OURS)
     return change
@@ -77,7 +81,19 @@ def test_a_schedule_of_another_kind_is_replaced() -> None:
 def test_a_new_rule_is_off_where_all_that_it_replaces_was_switched_off(others_active: bool, active: bool) -> None:
     old = [FoundSchedule("a", WEEKLY, active=False), FoundSchedule("b", None, active=others_active)]
     change = one([ONE], [there(ONE, *old)])
-    assert (change.add, change.active, change.kept) == ((DAILY,), active, "schedule switched off")
+    assert (change.add, change.active, change.kept) == ((DAILY,), active, "" if active else "schedule switched off")
+
+
+def test_a_new_rule_is_off_where_what_it_replaces_was_whatever_the_others_are() -> None:
+    wanted = replace(ONE, schedules=(DAILY, replace_rule("0300")))
+    old = [FoundSchedule("on", DAILY, active=True), FoundSchedule("off", replace_rule("0400"), active=False)]
+    change = one([wanted], [there(wanted, *old)])
+    assert (change.add, change.active, change.kept) == ((replace_rule("0300"),), False, "schedule switched off")
+
+
+def test_a_schedule_that_was_switched_off_and_goes_is_not_said_to_stay() -> None:
+    change = one([replace(ONE, schedules=())], [there(ONE, FoundSchedule("off", DAILY, active=False))])
+    assert ([x.id for x in change.remove], change.kept) == (["off"], "")
 
 
 def test_a_schedule_that_was_switched_off_and_is_still_wanted_is_not_touched() -> None:

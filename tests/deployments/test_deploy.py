@@ -311,6 +311,50 @@ def test_a_server_of_another_major_version_is_refused(operator: Operator) -> Non
     assert f"use Prefect server {address}: version 2.20.4, expected the major version of 3." in line
 
 
+@pytest.mark.parametrize("answer", ["null", '{"a": 1}'])
+def test_what_answers_and_is_not_prefect_is_named_in_one_line(operator: Operator, answer: str) -> None:
+    operator.write(operator.cluster("one"))
+    with answering(answer) as address:
+        done = operator.run("compass-upgrade", "deploy", "--elsewhere", status=2, api=address)
+    assert "an answer that is none of Prefect's" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("address", ["banana", "http://[::1/api", "http://127.0.0.1:99999/api", "ftp://127.0.0.1/api"])
+def test_an_address_that_is_none_is_refused_in_one_line(operator: Operator, address: str) -> None:
+    operator.write(operator.cluster("one"))
+    done = operator.run("compass-upgrade", "deploy", "--elsewhere", status=2, api=address)
+    line = "error: read PREFECT_API_URL: no address of a server, expected http://host:4200/api"
+    assert done.stderr.splitlines() == [line]
+
+
+def test_two_that_deploy_at_once_leave_what_is_wanted_and_nothing_twice(operator: Operator) -> None:
+    names = [operator.cluster(f"c{n}", atOpening=["upgrade"]) for n in range(8)]
+    operator.write(*names, windows=[SATURDAYS])
+    operator.deploy()
+    later = [{**x, "start": "23:30"} for x in (SATURDAYS, SUNDAYS)]
+    operator.write(*names, windows=later)
+    words = [str(BIN / "compass-upgrade"), "deploy", "--elsewhere"]
+    environ = environ_of(operator.folder, operator.api)
+    running = [
+        subprocess.Popen(words, cwd=operator.folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    ended = [(x.communicate(timeout=180), x.returncode) for x in running]
+    assert [status for _, status in ended] == [0, 0], ended
+    for number in range(8):
+        rules = operator.rules(f"upgrade-cluster/{operator.name}-c{number}")
+        assert len(rules) == len(set(rules)) == 2, rules
+    operator.deploy("--check")
+
+
+def test_a_label_gives_a_deployment_to_nobody_else(operator: Operator) -> None:
+    operator.write(operator.cluster("one", labels={"inventory": "thief", "site": "elsewhere", "tier": "canary"}))
+    operator.deploy()
+    tags = operator.deployments()[f"check-cluster/{operator.name}-one"]["tags"]
+    assert set(tags) == {"compass-upgrade", f"inventory:{operator.name}", "site:here", "role:user", "tier:canary"}
+
+
 def test_a_server_that_is_away_is_named_in_one_line(operator: Operator) -> None:
     operator.write(operator.cluster("one"))
     address = f"http://me:secret@127.0.0.1:{free_port()}/api"
