@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
@@ -21,6 +22,8 @@ from tests.compass.window.rules import changes_of_the_clock, random_windows
 from tests.servers.prefect import asked
 
 LAST = datetime(2036, 12, 1, tzinfo=UTC)
+#: How many random windows go through a real server's API; set COMPASS_WINDOWS for more.
+RANDOM = int(os.environ.get("COMPASS_WINDOWS", "20"))
 
 
 def window(timezone: str, rrule: str, start: str, duration: str = "15m") -> Window:
@@ -153,7 +156,7 @@ def test_a_real_server_schedules_the_runs_of_windows_at_their_openings(api: str)
         parse_document(
             Window, {"timezone": "Europe/Berlin", "start": "2027-03-28T02:30", "end": "2027-03-28T05:00"}, "x"
         ),
-        *random_windows(17, 20),
+        *random_windows(17, RANDOM),
     ]
     flow = asked(f"{api}/flows/", name="upgrade-cluster")["id"]
     for number, found in enumerate(windows):
