@@ -216,7 +216,7 @@ def test_a_registry_authority_that_is_no_certificate_is_refused(case: Case, bund
 
 def test_a_registry_without_tls_is_refused_unless_http_is_said(case: Case, bundle: Path) -> None:
     error = case.refused(bundle, *case.where(), "--registry", case.site.registry.host)
-    assert f"connect to registry {case.site.registry.host}: no TLS, expected https; use http" in error
+    assert f"connect to registry {case.site.registry.host}: no TLS, expected https; pass --registry http://" in error
 
 
 @pytest.mark.parametrize(
