@@ -63,6 +63,11 @@ class ExpectedImage(Document):
     is_published: bool = False
 
 
+def known_layout(place: Workplace) -> Layout | None:
+    """Return the layout of archives that were read before; ``None``, and no folder made, where there was none."""
+    return Layout(place.state.images) if (place.state.images / "archives").is_dir() else None
+
+
 def some_repository(place: Workplace, archives: Mapping[str, str]) -> str:
     """Return a repository that the bundle will push to; the smallest archive is read for it if none was read before.
 
@@ -72,10 +77,10 @@ def some_repository(place: Workplace, archives: Mapping[str, str]) -> str:
     bundle = place.bundle
     if bundle.definition.images:
         return ImageName.parse(bundle.definition.images[0].name).repository
-    layout = Layout(place.state.images) if (place.state.images / "archives").is_dir() else None
-    for digest in archives.values() if layout else ():
-        if layout and (images := layout.recall(Digest(digest))):
-            return images[0].name.repository
+    if layout := known_layout(place):
+        for digest in archives.values():
+            if images := layout.recall(Digest(digest)):
+                return images[0].name.repository
     smallest = min(bundle.image_archives, key=bundle.files.size)
     found = survey(lambda: bundle.files.open(smallest), f"{bundle.where}: {smallest}")
     return found[0][0].repository
@@ -86,7 +91,7 @@ def nothing_to_push(place: Workplace, archives: Mapping[str, str]) -> bool:
     if place.job.choices.exact_images:
         return False
     if not place.bundle.has_layout:
-        layout = Layout(place.state.images) if (place.state.images / "archives").is_dir() else None
+        layout = known_layout(place)
         if layout is None or any(not layout.recall(Digest(x)) for x in archives.values()):
             return not place.bundle.image_archives
     return all(x.is_published for x in expected_images(place, archives))
@@ -232,7 +237,7 @@ def bundle_configs(place: Workplace, archives: Mapping[str, str]) -> dict[ImageN
         images = layout_inside(bundle).images()
         _as_declared(bundle, images)
         return {x.name: (x.config_digests[0], frozenset({x.digest, *x.config_digests})) for x in images}
-    known = Layout(place.state.images) if (place.state.images / "archives").is_dir() else None
+    known = known_layout(place)
     found: dict[ImageName, tuple[Digest, frozenset[str]]] = {}
     for name in bundle.image_archives:
         stored = known.recall(Digest(archives[name])) if known and name in archives else None

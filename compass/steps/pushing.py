@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from compass.digests import Digest
 from compass.documents import Document
-from compass.images.layout import Layout
 from compass.images.load import locate
 from compass.images.model import BlobSource, StoredImage
-from compass.steps.images import ExpectedImage, layout_inside
+from compass.steps.images import ExpectedImage, known_layout, layout_inside
 from compass.steps.workplace import Workplace
 
 
@@ -52,9 +51,8 @@ def _known(place: Workplace, archives: Mapping[str, str]) -> tuple[list[StoredIm
     if place.bundle.has_layout:
         inside = layout_inside(place.bundle)
         return inside.images(), inside
-    if not (place.state.images / "archives").is_dir():
+    if (layout := known_layout(place)) is None:
         return None
-    layout = Layout(place.state.images)
     images: list[StoredImage] = []
     for digest in archives.values():
         stored = layout.recall(Digest(digest))
